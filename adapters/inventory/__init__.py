@@ -1,0 +1,1 @@
+"""VM inventories: files, URLs and commands that list machines."""

@@ -1,0 +1,1 @@
+"""Active checks that can be wrapped around any adapter."""

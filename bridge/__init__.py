@@ -1,0 +1,1 @@
+"""The program: configuration, pipeline, admin interface and command line."""

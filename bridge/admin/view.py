@@ -1,0 +1,132 @@
+"""What the admin interface shows of a running bridge: the JSON other programs script against.
+
+`BridgeView` is what the admin server needs; `bridge/app.py` implements it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from meshbridge.mcp.clients import ClientStatus
+from meshbridge.schemas.resource import Kind
+
+
+class SourceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One configured source."""
+
+    name: str
+    kind: str
+    state: str
+    """connecting, synced, stale or denied."""
+    since: float
+    """Unix seconds at which the state began."""
+    last_success: float | None
+    """Unix seconds of the newest data, None before the first."""
+    services: int
+    instances: int
+    held: int
+    """Instances that only the guard keeps."""
+    required: bool
+    retained: bool
+    """Whether what is served of this source comes from an earlier run of the bridge."""
+    error: str
+    details: Mapping[str, str]
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One mesh service: a host in a namespace, and what it is made of."""
+
+    namespace: str
+    name: str
+    """Name of its ServiceEntry."""
+    host: str
+    ports: Sequence[str]
+    """`80/http`, service port and protocol."""
+    ready: int
+    total: int
+    held: int
+    sources: Sequence[str]
+    services: Sequence[str]
+    """The registry services behind it, `source/name`."""
+    created: float
+    """Unix seconds at which this bridge first published it."""
+    problems: Sequence[str]
+    quarantined: bool
+
+
+class ResourceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One published resource."""
+
+    object: Mapping[str, Any]
+    """The Kubernetes form, as `kubectl apply` takes it."""
+    sources: Sequence[str]
+    ready: int
+    total: int
+    created: float
+    """Unix seconds at which this bridge first published it."""
+
+
+class Step(msgspec.Struct, frozen=True, rename="camel"):
+    """One stage of the pipeline and what it decided."""
+
+    stage: str
+    """source, guard, rules, merge, convert, validate, publish, or clients."""
+    verdict: str
+    """ok, warning, dropped, held, unready, draining, quarantined, or waiting."""
+    text: str
+
+
+class Explanation(msgspec.Struct, frozen=True, rename="camel"):
+    """Why a service or instance is, or is not, in the mesh."""
+
+    subject: str
+    """`source/service`, `source/service instance-id`, or the host."""
+    served: bool
+    steps: Sequence[Step]
+
+
+class Readiness(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether answers are given, and what they wait for."""
+
+    ready: bool
+    waiting_for: Sequence[str]
+
+
+class BridgeView(Protocol):
+    """A running bridge, as the admin interface sees it."""
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest publication; 0 before the first."""
+
+    def readiness(self) -> Readiness:
+        """Whether the gate is open."""
+
+    def sources(self) -> list[SourceStatus]:
+        """All configured sources, by name."""
+
+    def services(self) -> list[ServiceStatus]:
+        """All mesh services, by namespace and name."""
+
+    def resources(self, kind: Kind) -> list[ResourceStatus]:
+        """All published resources of a kind, by namespace and name."""
+
+    def clients(self) -> list[ClientStatus]:
+        """Who is connected to the MCP server."""
+
+    def explain(self, query: str) -> list[Explanation]:
+        """Why things that match a host, service name, instance id or address are, or are not, served."""
+
+    def last_reload_error(self) -> str:
+        """Why the newest reload was refused; "" when it was not."""
+
+    def release(self, source: str) -> int:
+        """Free what the guard holds of a source and return how many instances that were.
+
+        Raises:
+            KeyError: there is no such source.
+        """
+
+    async def wait_newer(self, generation: int, within: float) -> int:
+        """Return the generation as soon as it is above the given one, or after `within` seconds."""

@@ -1,0 +1,1 @@
+"""From what registries say to the snapshot of Istio resources."""

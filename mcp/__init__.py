@@ -1,0 +1,1 @@
+"""Serves snapshots to istiod: MCP over xDS."""
