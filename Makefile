@@ -25,14 +25,16 @@ integration: .venv/.dev
 	$(BIN)/python -m pytest integration -m integration
 
 bench: .venv/.dev
-	$(BIN)/python -m tests.benchmarks --json bench.json
+	$(BIN)/python tests/benchmarks/mesh.py --json bench.json
 
 proto: .venv/.dev  # regenerates what the .proto files give
 	$(BIN)/python -m grpc_tools.protoc -I schemas/proto --python_out=schemas/proto --pyi_out=schemas/proto \
-	  schemas/proto/meshbridge_istio.proto
+	  meshbridge_mcp.proto meshbridge_networking.proto
 
-schema: .venv/.dev  # regenerates the JSON Schema of the configuration
+schema: .venv/.dev  # regenerates the JSON Schema of the configuration and the reference pages
 	$(BIN)/meshbridge schema > schemas/config.schema.json
+	$(BIN)/python -m meshbridge.bridge.config.reference > bridge/config/REFERENCE.md
+	$(BIN)/python -m meshbridge.bridge.metrics > bridge/METRICS.md
 
 .venv/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -24,7 +24,8 @@ _label_sets: dict[Labels, Labels] = {}
 def labels(pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> Labels:
     """Return the pairs as one shared, sorted label set; a later key overrides an earlier one."""
     items = sorted(dict(pairs).items())
-    found = tuple((sys.intern(key), sys.intern(value)) for key, value in items)
+    # `str` makes plain texts of enum members, which can't be interned.
+    found = tuple((sys.intern(str(key)), sys.intern(str(value))) for key, value in items)
     if len(_label_sets) >= _MAX_LABEL_SETS:
         _label_sets.clear()  # Unbounded distinct sets (an id in each) must not grow the table for ever.
     return _label_sets.setdefault(found, found)

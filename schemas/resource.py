@@ -12,6 +12,7 @@ from types import MappingProxyType
 import msgspec
 from typing_extensions import override
 
+from meshbridge.schemas.istio import ServiceEntry, Spec, WorkloadEntry, WorkloadGroup
 from meshbridge.schemas.registry import Labels
 
 _MODULUS = 1 << 128
@@ -23,6 +24,16 @@ class Kind(StrEnum):
     SERVICE_ENTRY = "ServiceEntry"
     WORKLOAD_ENTRY = "WorkloadEntry"
     WORKLOAD_GROUP = "WorkloadGroup"
+
+
+SPECS: Mapping[Kind, type[Spec]] = MappingProxyType(
+    {
+        Kind.SERVICE_ENTRY: ServiceEntry,
+        Kind.WORKLOAD_ENTRY: WorkloadEntry,
+        Kind.WORKLOAD_GROUP: WorkloadGroup,
+    }
+)
+"""The class of each kind's spec."""
 
 
 class ResourceKey(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -57,9 +68,10 @@ def resource(key: ResourceKey, body: bytes, labels: Labels = (), annotations: La
 
 
 class Collection(msgspec.Struct, frozen=True):
-    """All resources of one kind. The mapping is never mutated."""
+    """All resources of one kind."""
 
-    resources: Mapping[ResourceKey, Resource]
+    resources: dict[ResourceKey, Resource]
+    """Never mutated. A plain dict, since copying one keeps its hashes: a read-only view's are made anew."""
     checksum: int = 0
     """Sum (mod 2^128) of the resources' versions: independent of order, O(1) per change."""
 
@@ -69,7 +81,7 @@ class Collection(msgspec.Struct, frozen=True):
         return f"{self.checksum:032x}"
 
 
-EMPTY_COLLECTION = Collection(MappingProxyType({}))
+EMPTY_COLLECTION = Collection({})
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -129,7 +141,11 @@ def replace(old: Snapshot, changes: Mapping[ResourceKey, Resource | None]) -> tu
     effective = {key: new for key, new in changes.items() if _differs(old.get(key), new)}
     collections = dict(old.collections)
     for kind in {key.kind for key in effective}:
-        collections[kind] = _replace_kind(old[kind], {k: r for k, r in effective.items() if k.kind is kind})
+        changed = _replace_kind(old[kind], {k: r for k, r in effective.items() if k.kind is kind})
+        if changed.resources:
+            collections[kind] = changed
+        else:
+            del collections[kind]  # So that snapshots with equal resources are equal.
     delta = Delta(
         added=tuple(new for key, new in effective.items() if new is not None and old.get(key) is None),
         changed=tuple(new for key, new in effective.items() if new is not None and old.get(key) is not None),
@@ -142,7 +158,7 @@ def diff(old: Snapshot, new: Snapshot) -> Delta:
     """Return what has to happen to `old` to become `new`."""
     changes: dict[ResourceKey, Resource | None] = {}
     for kind in Kind:
-        changes.update(dict.fromkeys(old[kind].resources.keys() - new[kind].resources.keys()))
+        changes.update(dict.fromkeys(key for key in old[kind].resources if new.get(key) is None))
         changes.update(new[kind].resources)
     return replace(old, changes)[1]
 
@@ -161,7 +177,7 @@ def _differs(old: Resource | None, new: Resource | None) -> bool:
 
 
 def _replace_kind(old: Collection, changes: Mapping[ResourceKey, Resource | None]) -> Collection:
-    resources = dict(old.resources)
+    resources = old.resources.copy()
     checksum = old.checksum
     for key, new in changes.items():
         before = resources.get(key)
@@ -172,4 +188,4 @@ def _replace_kind(old: Collection, changes: Mapping[ResourceKey, Resource | None
             checksum += int(new.version, 16)
         else:
             del resources[key]
-    return Collection(MappingProxyType(resources), checksum % _MODULUS)
+    return Collection(resources, checksum % _MODULUS)
