@@ -1,8 +1,12 @@
 """Who is connected to the MCP server, and what each has acknowledged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
 import msgspec
+
+from meshbridge.mcp.metrics import McpMetrics
 
 
 class TypeStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -28,3 +32,36 @@ class ClientStatus(msgspec.Struct, frozen=True, rename="camel"):
     connected: float
     """Unix seconds."""
     types: Sequence[TypeStatus]
+
+
+class Client(Protocol):
+    """A stream, as seen by those who ask who is connected."""
+
+    def status(self) -> ClientStatus:
+        """Return what there is to say about it now."""
+
+
+class Clients:
+    """The connected clients, in the order in which they came."""
+
+    def __init__(self, metrics: McpMetrics) -> None:
+        self._metrics = metrics
+        self._clients: dict[Client, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def statuses(self) -> list[ClientStatus]:
+        """Return the state of every connected client."""
+        return [client.status() for client in self._clients]
+
+    @contextmanager
+    def joined(self, client: Client) -> Iterator[None]:
+        """Count the client as connected for as long as the context lasts."""
+        self._clients[client] = None
+        self._metrics.connected(len(self._clients))
+        try:
+            yield
+        finally:
+            del self._clients[client]
+            self._metrics.connected(len(self._clients))
