@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
+from meshbridge.adapters.probing.settings import ProbeSettings
 from meshbridge.schemas.registry import InstanceGroup, SourceEvent
 from meshbridge.schemas.settings import Name, StrictModel
 
@@ -100,6 +101,8 @@ class AdapterConfig(StrictModel):
     """Name of the source: part of host names, metrics and messages."""
     required: bool = True
     """Whether answers wait for this source's first full read (or its retained copy) at start."""
+    probe: ProbeSettings | None = None
+    """Active checks of this source's instances. Default: none, the registry's word on health stands."""
 
     @abstractmethod
     def build(self, context: AdapterContext) -> Adapter:
