@@ -16,6 +16,9 @@ C10 Equal registry state gives equal groups, whatever the order of the reply.
 C11 No secret appears in a repr, log line, metric or error.
 C12 The metrics of the context move.
 C13 With a slow `emit`, states between may be skipped, the last one never is.
+
+Not a clause, but wanted: services that change together come in one `FullSync`, so that the guard sees
+a mass removal whole, before its first part is gone.
 """
 
 import time

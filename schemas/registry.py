@@ -59,7 +59,7 @@ class ServiceKey(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class Port(msgspec.Struct, frozen=True, order=True, gc=False):
-    """A port of an instance. `protocol` is the registry's word for it, "" when it has none."""
+    """A port of an instance. `name` and `protocol` are the registry's words, "" when it has none."""
 
     name: str
     number: int
