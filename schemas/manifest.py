@@ -3,13 +3,10 @@
 Kubernetes' form of a spec: the JSON names and enum names of the protobuf message, defaults left out.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-import yaml
-from typing_extensions import override
 
 from meshbridge.schemas import wire
 from meshbridge.schemas.errors import PayloadError
@@ -17,15 +14,12 @@ from meshbridge.schemas.istio import Location, Resolution, Spec
 from meshbridge.schemas.registry import Labels
 from meshbridge.schemas.registry import labels as intern_labels
 from meshbridge.schemas.resource import SPECS, Kind, Resource, ResourceKey
+from meshbridge.schemas.yaml_text import dump
 
 API_VERSION = "networking.istio.io/v1"
 """What objects are written as; all served versions have the same fields."""
 
 _GROUP = "networking.istio.io/"
-# Texts that every YAML reader takes for texts. PyYAML itself would leave 1e3 and y bare, which kubectl
-# reads as a number and a truth.
-_PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null|nan|inf)\Z)[a-z][-a-z0-9_./]*", re.IGNORECASE)
-_WIDTH = 1 << 20
 
 
 class _Metadata(msgspec.Struct):
@@ -93,24 +87,4 @@ def _spec(kind: Kind, value: object, record: str) -> Spec:
 
 def to_yaml(resources: Iterable[Resource]) -> str:
     """Return one YAML document for each resource, in their order."""
-    return yaml.dump_all(
-        (to_object(resource) for resource in resources),
-        Dumper=_Dumper,
-        explicit_start=True,
-        sort_keys=False,
-        width=_WIDTH,
-    )
-
-
-# The C emitter is ten times faster; PyYAML may come without it.
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # Chosen at run time.
-    @override
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        style = None if _PLAIN.fullmatch(text) else '"'
-        return yaml.ScalarNode("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_text)
+    return dump(to_object(resource) for resource in resources)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from meshbridge.bridge.pipeline.explain import Explanation
 from meshbridge.mcp.clients import ClientStatus
 from meshbridge.schemas.resource import Kind
 
@@ -65,25 +66,6 @@ class ResourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     total: int
     created: float
     """Unix seconds at which this bridge first published it."""
-
-
-class Step(msgspec.Struct, frozen=True, rename="camel"):
-    """One stage of the pipeline and what it decided."""
-
-    stage: str
-    """source, guard, rules, merge, convert, validate, publish, or clients."""
-    verdict: str
-    """ok, warning, dropped, held, unready, draining, quarantined, or waiting."""
-    text: str
-
-
-class Explanation(msgspec.Struct, frozen=True, rename="camel"):
-    """Why a service or instance is, or is not, in the mesh."""
-
-    subject: str
-    """`source/service`, `source/service instance-id`, or the host."""
-    served: bool
-    steps: Sequence[Step]
 
 
 class Readiness(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,0 +1,150 @@
+"""Types of single configuration values."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from meshbridge.bridge.pipeline.pattern import compile_pattern
+from meshbridge.bridge.pipeline.template import compile_template
+
+MAX_PORT = 65535
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Return host and port of `127.0.0.1:80`, `[::1]:80`, `localhost:80`, or `:80` (every address).
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise ValueError(f'"{listen}" is not an address to listen on; write HOST:PORT, e.g. 127.0.0.1:16010')
+    if host.startswith("[") and host.endswith("]"):
+        host = str(ipaddress.IPv6Address(host[1:-1]))
+    elif ":" in host:
+        raise ValueError(f'"{listen}" needs brackets around its IPv6 address: [{host}]:{port}')
+    return host, int(port)
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach the address."""
+    host, _ = split_listen(listen)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(text: str) -> str:
+    split_listen(text)
+    return text
+
+
+def _template(text: str) -> str:
+    compile_template(text)
+    return text
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    if not isinstance(value, str):
+        raise PydanticCustomError("patterns", "must be a text or a list of texts; put numbers in quotes")
+    return (value,)
+
+
+def _ports(value: object) -> object:
+    """Return the value with numbers as text: ports are matched by name or number."""
+    if isinstance(value, list | tuple):
+        return tuple(_checked_port(one) for one in value)
+    return _as_tuple(_checked_port(value))
+
+
+def _checked_port(value: object) -> object:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 0 < value <= MAX_PORT:
+        raise ValueError(f"{value} is not a port, which is a number from 1 to {MAX_PORT}")
+    return str(value)
+
+
+def _pattern(text: str) -> str:
+    compile_pattern(text)
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not an IP address or CIDR: {error}') from None
+    return text
+
+
+def _no_switch(value: object) -> object:
+    """Return the value unless it is a boolean, which would count as 0 or 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
+def _not_yet(enabled: bool) -> bool:
+    if enabled:
+        raise PydanticCustomError(
+            "not_in_this_release", "writing to Kubernetes is not in this release; use outputs.mcp"
+        )
+    return enabled
+
+
+_ONE_OR_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_PORTS = {
+    "anyOf": [
+        {"type": ["string", "integer"]},
+        {"type": "array", "items": {"type": ["string", "integer"]}},
+    ]
+}
+
+Listen = Annotated[str, AfterValidator(_listen)]
+"""An address to listen on, `HOST:PORT`; port 0 takes any free one."""
+
+TemplateText = Annotated[str, AfterValidator(_template)]
+"""A text with variables in braces."""
+
+Patterns = Annotated[
+    tuple[Annotated[str, AfterValidator(_pattern)], ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema(_ONE_OR_MANY),
+]
+"""Exact texts, globs or /regular expressions/, one or a list of them; any may match, empty matches all."""
+
+PortPatterns = Annotated[
+    tuple[Annotated[str, AfterValidator(_pattern)], ...],
+    BeforeValidator(_ports),
+    WithJsonSchema(_PORTS),
+]
+"""Like `Patterns`, for the name or the number of a port; numbers are kept as text."""
+
+Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...],
+    BeforeValidator(_as_tuple),
+    WithJsonSchema(_ONE_OR_MANY),
+]
+"""IP addresses or CIDRs, one or a list of them."""
+
+PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT), BeforeValidator(_no_switch)]
+
+Percent = Annotated[float, Field(ge=0, le=100), BeforeValidator(_no_switch)]
+
+Weight = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_no_switch)]
+
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_switch)]
+
+Protocol = Literal["tcp", "tls", "http", "http2", "https", "grpc", "grpc-web", "mongo", "mysql", "redis"]
+"""A protocol as Istio knows it, lower-case."""
+
+NotYet = Annotated[bool, AfterValidator(_not_yet)]
+"""A switch for something that this release can't do."""

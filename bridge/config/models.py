@@ -1,0 +1,198 @@
+"""The configuration as typed values: what may be written, what it means, what it is by default.
+
+Rules and defaults are in rules.py, which knows no adapter, and are names of this module too.
+
+The docstring under each field is its description in the JSON Schema and in REFERENCE.md.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from meshbridge.adapters import ADAPTERS
+from meshbridge.adapters.base import AdapterConfig
+from meshbridge.bridge.config.fields import (
+    Count,
+    Listen,
+    NotYet,
+    Percent,
+    is_loopback,
+)
+from meshbridge.bridge.config.rules import Defaults, Match, Rule, SetFields
+from meshbridge.schemas.settings import Duration, ServerTls, StrictModel
+
+__all__ = [
+    "Admin",
+    "Config",
+    "Defaults",
+    "KubernetesOutput",
+    "Log",
+    "Match",
+    "McpOutput",
+    "Outputs",
+    "Rule",
+    "Safety",
+    "SetFields",
+    "duplicate_source",
+    "repeated",
+]
+
+
+class McpOutput(StrictModel):
+    """The MCP-over-xDS server that istiod connects to."""
+
+    enabled: bool = True
+    """Whether to serve."""
+    listen: Listen = "127.0.0.1:16010"
+    """Address to listen on, HOST:PORT."""
+    tls: ServerTls | None = None
+    """TLS of the server. Default: none, which needs a loopback address."""
+    plaintext: Literal["loopback", "anywhere"] = "loopback"
+    """Where to serve without TLS: `anywhere` is for networks that are protected otherwise."""
+    min_push_interval: Duration = 0.15
+    """Least time between two pushes to one client. istiod gathers until 100ms of quiet: less starves it."""
+    ack_timeout: Duration = 10.0
+    """How long to wait for a client's acknowledgement before the next push of that type."""
+
+    @model_validator(mode="after")
+    def _not_in_the_clear(self) -> Self:
+        if (
+            self.enabled
+            and self.tls is None
+            and self.plaintext == "loopback"
+            and not is_loopback(self.listen)
+        ):
+            raise PydanticCustomError(
+                "plaintext",
+                '"{listen}" is reachable from elsewhere and has no TLS; '
+                "set tls, listen on 127.0.0.1, or write plaintext: anywhere",
+                {"listen": self.listen, "at": ("listen",)},
+            )
+        return self
+
+
+class KubernetesOutput(StrictModel):
+    """Writing the resources to the Kubernetes API."""
+
+    enabled: NotYet = False
+    """Whether to write; not in this release."""
+
+
+class Outputs(StrictModel):
+    """Where the resources go."""
+
+    mcp: McpOutput = McpOutput()
+    """The MCP-over-xDS server that istiod connects to."""
+    kubernetes: KubernetesOutput = KubernetesOutput()
+    """Writing the resources to the Kubernetes API."""
+
+
+class Admin(StrictModel):
+    """The HTTP interface for health, metrics, and the commands `get` and `explain`."""
+
+    listen: Listen = "127.0.0.1:16080"
+    """Address to listen on, HOST:PORT."""
+    socket: str = ""
+    """Path of a unix socket to listen on as well; who may open it may change things. Default: none."""
+    token_file: str = ""
+    """File with the bearer token that requests need. Default: none, which needs a loopback address."""
+    tls: ServerTls | None = None
+    """TLS of the interface. Default: none."""
+
+    @model_validator(mode="after")
+    def _not_open_to_all(self) -> Self:
+        if not self.token_file and not is_loopback(self.listen):
+            raise PydanticCustomError(
+                "open_admin",
+                '"{listen}" is reachable from elsewhere; set token_file, or listen on 127.0.0.1',
+                {"listen": self.listen, "at": ("listen",)},
+            )
+        return self
+
+
+class Safety(StrictModel):
+    """What keeps a faulty registry from emptying the mesh."""
+
+    min_removed: Count = 10
+    """The guard never holds fewer lost instances than this: small losses are ordinary."""
+    max_removed_percent: Percent = 20.0
+    """The guard holds when more than this share of a source's instances is lost within the window."""
+    window: Duration = 60.0
+    """Time over which losses are added up."""
+    hold: Duration = 600.0
+    """How long held instances stay unless they recover or are released; a source's last ready one stays."""
+    startup: Literal["hold", "serve"] = "hold"
+    """Whether answers wait until required sources are read; `serve` may make istiod delete what lacks."""
+    grace: Duration = 60.0
+    """How long answers wait at start for sources that are not required."""
+    max_age: Duration = 86400.0
+    """Age up to which the retained copy of an unread source is served at start."""
+    state_dir: str = ""
+    """Directory for retained copies. Default: none, nothing survives a restart."""
+
+
+class Log(StrictModel):
+    """What is logged, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    format: Literal["console", "json"] = "console"
+    """For people, or one JSON object a line."""
+
+
+class _ByKind:
+    """Picks the model of a source by its `kind`; a plain union needs at least two kinds."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {kind: handler.generate_schema(model) for kind, model in ADAPTERS.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
+def _at_least_one(sources: tuple[AdapterConfig, ...]) -> tuple[AdapterConfig, ...]:
+    """Return the sources; unlike `min_length`, a malformed source is no missing one."""
+    if not sources:
+        raise ValueError("needs at least one source")
+    return sources
+
+
+def repeated(names: Sequence[str]) -> dict[int, int]:
+    """Return the position of each name that an earlier one equals, with the position of that one."""
+    first: dict[str, int] = {}
+    found = {index: first.setdefault(name, index) for index, name in enumerate(names)}
+    return {index: earlier for index, earlier in found.items() if index != earlier}
+
+
+class Config(StrictModel):
+    """The whole configuration file."""
+
+    sources: Annotated[tuple[Annotated[AdapterConfig, _ByKind()], ...], AfterValidator(_at_least_one)]
+    """The registries to watch."""
+    rules: tuple[Rule, ...] = ()
+    """Decisions about instances, in order of precedence."""
+    defaults: Defaults = Defaults()
+    """What holds where neither a rule nor the registry says anything."""
+    outputs: Outputs = Outputs()
+    """Where the resources go."""
+    admin: Admin = Admin()
+    """The HTTP interface for health, metrics, and the commands `get` and `explain`."""
+    safety: Safety = Safety()
+    """What keeps a faulty registry from emptying the mesh."""
+    log: Log = Log()
+    """What is logged, to standard error."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        for index, earlier in repeated([source.name for source in self.sources]).items():
+            raise duplicate_source(self.sources[index].name, index, earlier)
+        return self
+
+
+def duplicate_source(name: str, index: int, earlier: int) -> PydanticCustomError:
+    """Return the error that says that two sources have one name."""
+    return PydanticCustomError(
+        "duplicate_source",
+        'the name "{name}" is taken by sources[{earlier}]; names of sources must differ',
+        {"name": name, "earlier": earlier, "at": ("sources", index, "name")},
+    )

@@ -1,0 +1,36 @@
+"""Noticing that the configuration file changed.
+
+Kubernetes replaces a mounted file by turning a link in its folder, editors rename a new file over
+the old one: so the folder is watched, and the content decides.
+"""
+
+import hashlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from watchfiles import awatch
+
+
+async def changes(path: Path, known: bytes | None = None) -> AsyncGenerator[None, None]:
+    """Give a value whenever the content of the file is another one than before, until cancelled.
+
+    `known` is the fingerprint of the content in use; default: of what is there now. A file that
+    vanishes is no change; what comes after it is one when it differs.
+    """
+    known = fingerprint(path) if known is None else known
+    async for _ in awatch(path.parent, recursive=False, watch_filter=None):
+        found = fingerprint(path)
+        if found and found != known:
+            known = found
+            yield
+
+
+def fingerprint(path: Path) -> bytes:
+    """Return a hash of the content, b"" when it can't be read."""
+    try:
+        if not path.is_file():  # Opening a pipe would wait for a writer.
+            return b""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b""

@@ -1,0 +1,103 @@
+"""Templates of the configuration: `{service}.{source}.mesh`, `{metadata.zone|eu-1a}`.
+
+A variable in braces stands for its value, and for its default (after `|`, else nothing) where that
+is empty; `{{` and `}}` are literal braces. Everything that can be wrong with a template is wrong
+when it is compiled: rendering never raises.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+from typing_extensions import override
+
+from meshbridge.bridge.wording import did_you_mean, listing
+
+VARIABLES = ("service", "source", "namespace", "id", "address", "version", "zone", "region")
+"""Variables that stand for one value."""
+
+MAPPINGS = ("metadata", "labels", "attributes")
+"""Variables that take a key: `{metadata.KEY}`. A key that an instance lacks gives an empty text."""
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
+_ALLOWED = (*VARIABLES, *(f"{mapping}.KEY" for mapping in MAPPINGS))
+
+
+class Variable(msgspec.Struct, frozen=True, gc=False):
+    """A place in a template that is filled in."""
+
+    name: str
+    """As written: `service`, `metadata.zone`."""
+    default: str = ""
+
+
+class Template(msgspec.Struct, frozen=True, gc=False):
+    """A compiled template. Make it with `compile_template()`."""
+
+    text: str
+    parts: tuple[str | Variable, ...]
+
+    def render(self, variables: Mapping[str, str] | Callable[[str], str]) -> str:
+        """Return the text with every variable filled in.
+
+        The names asked for are those of `variables()`; a mapping may lack them.
+        """
+        if isinstance(variables, Mapping):
+            known = variables
+            return "".join(
+                part if isinstance(part, str) else known.get(part.name) or part.default for part in self.parts
+            )
+        value = variables
+        return "".join(
+            part if isinstance(part, str) else value(part.name) or part.default for part in self.parts
+        )
+
+    def variables(self) -> tuple[str, ...]:
+        """Return the names of the variables, in order."""
+        return tuple(part.name for part in self.parts if isinstance(part, Variable))
+
+    @override
+    def __str__(self) -> str:
+        return self.text
+
+
+def compile_template(text: str) -> Template:
+    """Return the compiled template.
+
+    Raises:
+        ValueError: a brace stands alone, or a variable is unknown; the text says which and what there is.
+    """
+    return Template(text, tuple(_merged(_part(token, text) for token in _TOKEN.findall(text))))
+
+
+def _part(token: str, text: str) -> str | Variable:
+    if token in {"{{", "}}"}:
+        return token[0]
+    if token in {"{", "}"}:
+        raise ValueError(
+            f'"{token}" without its partner in "{text}"; write "{token}{token}" for a literal brace'
+        )
+    return _variable(token[1:-1]) if token.startswith("{") else token
+
+
+def _variable(inner: str) -> Variable:
+    name, _, default = inner.partition("|")
+    mapping, dot, key = name.partition(".")
+    if name in VARIABLES or (dot and key and mapping in MAPPINGS):
+        return Variable(name, default)
+    if mapping in MAPPINGS:
+        raise ValueError(f'"{{{inner}}}" lacks a key; write {{{mapping}.KEY}}')
+    meant = did_you_mean(mapping, MAPPINGS if dot else (*VARIABLES, *MAPPINGS))
+    raise ValueError(f'unknown variable "{{{inner}}}", known are {listing(_ALLOWED)}{meant}')
+
+
+def _merged(parts: Iterable[str | Variable]) -> list[str | Variable]:
+    """Return the parts with neighbouring texts joined: fewer pieces to join for every instance."""
+    found: list[str | Variable] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if isinstance(part, str) and isinstance(last, str):
+            found[-1] = last + part
+        else:
+            found.append(part)
+    return found
