@@ -1,0 +1,1 @@
+"""A real istiod on loopback: starting it, and seeing what it holds and what it tells proxies."""
