@@ -1,0 +1,178 @@
+"""The program: builds everything from a configuration and runs it."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from meshbridge.bridge import logs
+from meshbridge.bridge.admin.server import AdminServer
+from meshbridge.bridge.config.fields import split_listen
+from meshbridge.bridge.config.loading import load
+from meshbridge.bridge.config.models import Config
+from meshbridge.bridge.metrics import Metrics
+from meshbridge.bridge.pipeline.mesh import Mesh
+from meshbridge.bridge.pipeline.publish import Publisher
+from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.reload import Reloading, gate_settings, guard_settings
+from meshbridge.bridge.retain import Retaining
+from meshbridge.bridge.sink import Sink
+from meshbridge.bridge.status import RunningBridge
+from meshbridge.bridge.watching import Watching, expanded
+from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.server import McpServer
+from meshbridge.mcp.stream import Serving
+from meshbridge.mcp.subscription import Pacing
+from meshbridge.schemas.registry import SourceState
+
+log = structlog.get_logger(__name__)
+
+_DRAIN = 2.0
+"""Seconds that clients get to take leave."""
+_SWITCH_INTERVAL = 0.0005
+"""Seconds a busy thread may hold the interpreter: a tenth of Python's default, so that the loop gets it
+back soon when a registry's client computes in a thread of its own."""
+_GAUGES = 2.0
+"""Seconds between two looks at the sizes of sources, for metrics."""
+
+
+async def serve(path: Path) -> None:
+    """Run the bridge that a configuration file describes, until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        SinkError: an address to listen on can't be had.
+    """
+    config = load(path, os.environ)
+    logs.configure(config.log)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    async with running(config, path) as bridge:
+        loop.add_signal_handler(signal.SIGHUP, bridge.reloading.request)
+        log.info("started", sources=len(config.sources), mcp=bridge.mcp_address, admin=bridge.admin_address)
+        settling = asyncio.create_task(_freeze_when_loaded(bridge), name="freeze")
+        await stop.wait()
+        settling.cancel()
+        log.info("stopping")
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A running bridge. Addresses are `host:port`, "" for what is switched off."""
+
+    view: RunningBridge
+    publisher: Publisher
+    reloading: Reloading
+    mcp_address: str
+    admin_address: str
+
+
+@asynccontextmanager
+async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bridge]:
+    """Run a bridge for as long as the context lasts.
+
+    Args:
+        config: what to run.
+        path: its file, to be read again when it changes or on request; None: never.
+
+    Raises:
+        SinkError: an address to listen on can't be had.
+    """
+    metrics = Metrics()
+    cache = SnapshotCache()
+    publisher = make_publisher(config, [cache], metrics)
+    mcp = _make_mcp(config, cache, metrics)
+    view = RunningBridge(publisher, mcp.clients.statuses if mcp else lambda: [])
+    admin = AdminServer(view, config.admin, metrics.registry)
+    retaining = Retaining(publisher, metrics, config.safety)
+    async with _task_group() as tasks:
+        watching = Watching(publisher, metrics, tasks, retaining.restore)
+        reloading = Reloading(config, path, publisher, watching, view, metrics)
+        mcp_address = await _start_mcp(mcp, config)
+        try:
+            admin_address = await admin.start()
+            await watching.apply(watching.prepare(config.sources), time.time())
+            background = [
+                tasks.create_task(publisher.run(), name="publisher"),
+                tasks.create_task(retaining.run(), name="retained state"),
+                tasks.create_task(reloading.run(), name="reload"),
+                tasks.create_task(_keep_gauges(view, metrics), name="gauges"),
+            ]
+            try:
+                yield Bridge(view, publisher, reloading, mcp_address, admin_address)
+            finally:
+                await watching.stop()
+                for task in background:
+                    task.cancel()
+                await retaining.save()
+        finally:
+            # Clients keep what they have: they are sent away before anything of it is taken back.
+            await _stop_mcp(mcp)
+            await admin.stop()
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Give a task group; what goes wrong in it comes out as itself."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as errors:
+        first = errors.exceptions[0]
+        raise first from first.__cause__
+
+
+async def _freeze_when_loaded(bridge: Bridge) -> None:
+    """Take what was loaded at the start out of the garbage collector's rounds: it stays anyway."""
+    await bridge.publisher.wait_newer(0, None)
+    gc.collect()
+    gc.freeze()
+
+
+def make_publisher(config: Config, sinks: list[Sink], metrics: Metrics) -> Publisher:
+    """Return the publisher that a configuration describes."""
+    names = [part.name for part in expanded(config.sources)]
+    mesh = Mesh(Rules(config.rules, config.defaults), names, guard_settings(config.safety))
+    return Publisher(mesh, sinks, metrics.pipeline, gate_settings(config.safety))
+
+
+def _make_mcp(config: Config, cache: SnapshotCache, metrics: Metrics) -> McpServer | None:
+    settings = config.outputs.mcp
+    if not settings.enabled:
+        return None
+    pacing = Pacing(min_push_interval=settings.min_push_interval, ack_timeout=settings.ack_timeout)
+    serving = Serving(cache, pacing=pacing, metrics=metrics.mcp)
+    return McpServer(serving, settings.listen, tls=settings.tls)
+
+
+async def _start_mcp(mcp: McpServer | None, config: Config) -> str:
+    if mcp is None:
+        return ""
+    host, _ = split_listen(config.outputs.mcp.listen)
+    return f"{host}:{await mcp.start()}"
+
+
+async def _stop_mcp(mcp: McpServer | None) -> None:
+    if mcp is not None:
+        await mcp.stop(_DRAIN)
+
+
+async def _keep_gauges(view: RunningBridge, metrics: Metrics) -> None:
+    while True:
+        metrics.gate(is_open=view.readiness().ready)
+        for source in view.sources():
+            metrics.pipeline.source_state(source.name, SourceState(source.state))
+            metrics.pipeline.source_size(source.name, source.services, source.instances, source.held)
+        metrics.pipeline.quarantined_services(view.quarantined())
+        await asyncio.sleep(_GAUGES)

@@ -1,0 +1,93 @@
+"""Reading every source once, to tell what a configuration would bring into the mesh."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshbridge.adapters.base import AdapterConfig, AdapterContext
+from meshbridge.bridge.config.models import Config
+from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.mesh import Mesh
+from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.watching import expanded, kind_of
+from meshbridge.schemas.errors import RegistryError
+from meshbridge.schemas.registry import FullSync, SourceEvent
+
+
+@dataclass
+class SourceCheck:
+    """What one source has, and what is wrong with it."""
+
+    name: str
+    kind: str
+    ok: bool = False
+    services: int = 0
+    instances: int = 0
+    problems: list[str] = field(default_factory=list)
+    error: str = ""
+    """Why the source can't be read."""
+
+
+async def check_sources(config: Config, within: float) -> list[SourceCheck]:
+    """Return a check of each source, after reading each once (at most `within` seconds, all at once)."""
+    parts = expanded(config.sources)
+    mesh = Mesh(Rules(config.rules, config.defaults), [part.name for part in parts], GuardSettings())
+    checks = await asyncio.gather(*(_check(part, mesh, within) for part in parts))
+    for _ in mesh.settle():
+        pass
+    for check in checks:
+        check.problems.extend(_problems(mesh, check.name))
+    return checks
+
+
+async def _check(config: AdapterConfig, mesh: Mesh, within: float) -> SourceCheck:
+    check = SourceCheck(config.name, kind_of(config))
+    try:
+        async with asyncio.timeout(within):
+            sync = await _first_sync(config)
+    except RegistryError as error:
+        check.error = f"{error.operation}: {error.reason}"
+    except TimeoutError:
+        check.error = f"not read within {within:g} seconds"
+    else:
+        check.ok = True
+        check.services = len(sync.groups)
+        check.instances = sum(len(group.instances) for group in sync.groups)
+        mesh.apply(config.name, mesh.catalog.compare(sync.groups), time.monotonic())
+    return check
+
+
+async def _first_sync(config: AdapterConfig) -> FullSync:
+    found: asyncio.Future[FullSync] = asyncio.get_running_loop().create_future()
+
+    async def emit(event: SourceEvent) -> None:
+        if isinstance(event, FullSync) and not found.done():
+            found.set_result(event)
+
+    adapter = config.build(AdapterContext(config.name))
+    running = asyncio.create_task(adapter.run(emit), name=f"check {config.name}")
+    try:
+        both: list[asyncio.Future[Any]] = [running, found]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not found.done():
+            await running
+        return await found
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def _problems(mesh: Mesh, source: str) -> list[str]:
+    """Return everything that would be left out or changed on the way of this source into the mesh."""
+    problems: list[str] = []
+    for evaluated in mesh.evaluated(source):
+        problems.extend(
+            f"{evaluated.group.key.name}: {note.record}: {note.reason}" for note in evaluated.group.notes
+        )
+        for target in sorted(evaluated.targets()):
+            built = mesh.services[target]
+            if built.service.groups[0] == evaluated.group.key:
+                problems.extend(f"{target}: {note.record}: {note.reason}" for note in built.notes)
+                problems.extend([f"{target}: {built.error.strip()}"] if built.error else [])
+    return problems

@@ -1,0 +1,162 @@
+"""A mesh service in Istio's words: a ServiceEntry with its endpoints, valid by istiod's rules.
+
+More endpoints than one ServiceEntry may have are split over several of the same host. A bad endpoint
+drops itself. A ServiceEntry that istiod would refuse raises, and the caller keeps the last valid one,
+because istiod drops silently what it refuses.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from meshbridge.bridge.pipeline.endpoints import Endpoint, Surroundings, make_endpoints, workload_entry
+from meshbridge.bridge.pipeline.merge import MeshService
+from meshbridge.bridge.pipeline.values import EndpointMode
+from meshbridge.schemas import naming, wire
+from meshbridge.schemas.errors import ConversionError
+from meshbridge.schemas.istio import Resolution, ServiceEntry, Spec, WorkloadSelector
+from meshbridge.schemas.registry import Labels, Note, labels
+from meshbridge.schemas.resource import Kind, Resource, ResourceKey, resource
+from meshbridge.schemas.validation import MAX_ENDPOINTS, Severity, validate
+from meshbridge.schemas.validation_text import is_fqdn, is_ip
+
+MANAGED_BY = labels({"app.kubernetes.io/managed-by": "meshbridge"})
+SERVICE_LABEL = "meshbridge.io/service"
+"""Selects the WorkloadEntries of a ServiceEntry."""
+SERVICES_ANNOTATION = "meshbridge.io/services"
+"""The registry services behind an object, `source/name`, under their original names."""
+
+_MAX_NAMED_SERVICES = 20
+
+
+class Converted(msgspec.Struct, frozen=True, gc=False):
+    """The resources of one mesh service."""
+
+    resources: tuple[Resource, ...]
+    notes: tuple[Note, ...]
+    """What was left out or changed, by instance id."""
+    total: int
+    """Endpoints known, served or not."""
+    endpoints: tuple[Endpoint, ...] = ()
+    around: Surroundings | None = None
+
+    @property
+    def ready(self) -> int:
+        """Endpoints that are published."""
+        return sum(not endpoint.refusal for endpoint in self.endpoints)
+
+
+def convert(service: MeshService, known: Converted | None = None) -> Converted:
+    """Return the resources of a mesh service.
+
+    Args:
+        service: what to convert.
+        known: what an earlier state of the service was converted to; saves work, changes nothing.
+
+    Raises:
+        ConversionError: istiod would refuse the service as a whole.
+    """
+    resolution, notes = _resolution(service)
+    around = Surroundings(
+        service.ports, resolution, _selector(service), bool(service.settings.subject_alt_names)
+    )
+    reusable = known.endpoints if known is not None and known.around == around else ()
+    endpoints = make_endpoints(
+        service.members, around, {id(endpoint.member): endpoint for endpoint in reusable}
+    )
+    for endpoint in endpoints:
+        notes.extend(Note(endpoint.member.id, remark) for remark in endpoint.remarks)
+        if endpoint.refusal:
+            notes.append(Note(endpoint.member.id, f"left out: {endpoint.refusal}"))
+    published = [endpoint for endpoint in endpoints if not endpoint.refusal]
+    make = _with_inline if around.selector is None else _with_workload_entries
+    # Without endpoints a DNS entry would send traffic to its own host name.
+    entered = around if published else msgspec.structs.replace(around, resolution=Resolution.STATIC)
+    resources = tuple(make(service, entered, published))
+    return Converted(resources, tuple(notes), len(service.members), endpoints, around)
+
+
+def entry_name(service: MeshService) -> str:
+    """Return the name of the service's (first) ServiceEntry."""
+    return naming.resource_name(service.key.host)
+
+
+def _resolution(service: MeshService) -> tuple[Resolution, list[Note]]:
+    served = [member for member in service.members if member.health.is_served]
+    named = [member for member in served if is_fqdn(member.address) and not is_ip(member.address)]
+    wanted = service.settings.resolution
+    if wanted is not None or not named:
+        return wanted or Resolution.STATIC, []
+    text = f"its address {named[0].address} is a host name, so proxies resolve the whole service by DNS"
+    return Resolution.DNS, [Note(named[0].id, text)]
+
+
+def _selector(service: MeshService) -> tuple[str, str] | None:
+    if service.settings.endpoints is EndpointMode.INLINE:
+        return None
+    return SERVICE_LABEL, naming.label_value(service.key.host)
+
+
+def _with_inline(
+    service: MeshService, around: Surroundings, published: Sequence[Endpoint]
+) -> Iterator[Resource]:
+    for number, start in enumerate(range(0, len(published) or 1, MAX_ENDPOINTS), start=1):
+        part = published[start : start + MAX_ENDPOINTS]
+        name = (
+            entry_name(service) if number == 1 else naming.resource_name(f"{service.key.host}-part{number}")
+        )
+        # What rules say of a service with endpoints depends on whether it has none, one or several.
+        few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
+        spec = msgspec.structs.replace(_service_entry(service, around), endpoints=few)
+        body = wire.encode_service(spec, [endpoint.encoded for endpoint in part])
+        yield _checked(service, Kind.SERVICE_ENTRY, name, spec, body)
+
+
+def _with_workload_entries(
+    service: MeshService, around: Surroundings, published: Sequence[Endpoint]
+) -> Iterator[Resource]:
+    entry = _service_entry(service, around)
+    yield _checked(service, Kind.SERVICE_ENTRY, entry_name(service), entry, wire.encode(entry))
+    for endpoint in published:
+        member = endpoint.member
+        ports = "-".join(str(port.number) for port in member.ports)
+        name = naming.resource_name(f"{service.key.host}-{_place(member.address)}-{ports}")
+        spec = workload_entry(member, around)
+        yield _checked(service, Kind.WORKLOAD_ENTRY, name, spec, wire.encode(spec))
+
+
+def _place(address: str) -> str:
+    """Return the address for a name; where characters of it will be replaced, with a hash of it."""
+    if naming.is_subdomain(address):
+        return address
+    return f"{address}-{hashlib.blake2b(address.encode(), digest_size=4).hexdigest()}"
+
+
+def _service_entry(service: MeshService, around: Surroundings) -> ServiceEntry:
+    return ServiceEntry(
+        hosts=(service.key.host, *service.settings.more_hosts),
+        addresses=service.settings.addresses,
+        location=service.settings.location,
+        resolution=around.resolution,
+        ports=service.ports,
+        export_to=service.settings.export_to,
+        subject_alt_names=service.settings.subject_alt_names,
+        workload_selector=WorkloadSelector(labels=dict([around.selector])) if around.selector else None,
+    )
+
+
+def _checked(service: MeshService, kind: Kind, name: str, spec: Spec, body: bytes) -> Resource:
+    annotations = _annotations(service)
+    key = ResourceKey(kind, service.key.namespace, name)
+    problems = validate(kind, key.namespace, key.name, spec, MANAGED_BY, annotations)
+    errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
+    if errors:
+        raise ConversionError(f"{key} would be refused: {'; '.join(errors[:3])}")
+    return resource(key, body, MANAGED_BY, annotations)
+
+
+def _annotations(service: MeshService) -> Labels:
+    names = [str(group) for group in service.groups[:_MAX_NAMED_SERVICES]]
+    more = len(service.groups) - len(names)
+    return labels({SERVICES_ANNOTATION: ", ".join(names) + (f" and {more} more" if more else "")})

@@ -1,0 +1,228 @@
+"""The mesh as it should be: from changed groups to changed resources, one service at a time.
+
+    registry groups -> guard -> effective groups -> rules -> members -> merge -> convert -> resources
+
+Every step works on what changed and on nothing else. Nothing here waits, logs or reads a clock; the
+publisher drives it in slices.
+"""
+
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from meshbridge.bridge.pipeline.catalog import Catalog, Change
+from meshbridge.bridge.pipeline.convert import Converted, convert
+from meshbridge.bridge.pipeline.guard import GuardSettings, SourceGuard
+from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge
+from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
+from meshbridge.schemas.errors import ConversionError
+from meshbridge.schemas.registry import InstanceGroup, Note, ServiceKey
+from meshbridge.schemas.resource import Resource, ResourceKey
+
+
+class Evaluated(msgspec.Struct, frozen=True, gc=False):
+    """A group after the rules, in the order of its instances."""
+
+    group: InstanceGroup
+    verdicts: tuple[Member | Dropped, ...]
+
+    def members(self, key: MeshKey) -> tuple[Member, ...]:
+        """Return what the group contributes to one mesh service."""
+        return tuple(found for found in self.verdicts if isinstance(found, Member) and found.mesh == key)
+
+    def targets(self) -> set[MeshKey]:
+        """Return the mesh services the group contributes to."""
+        return {found.mesh for found in self.verdicts if isinstance(found, Member)}
+
+
+class Built(msgspec.Struct, frozen=True):
+    """A mesh service and its resources."""
+
+    service: MeshService
+    converted: Converted
+    error: str = ""
+    """Why the newest state of the service is quarantined and `converted` is the last valid one."""
+    is_bug: bool = False
+    """Whether the error was not foreseen; it is a traceback then."""
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Everything that was left out, changed or decided on the way."""
+        return self.service.notes + self.converted.notes
+
+
+class Mesh:
+    """All groups, members and resources, and what has to be looked at again."""
+
+    def __init__(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
+        self.catalog = Catalog()
+        self.guards: dict[str, SourceGuard] = {}
+        self.services: dict[MeshKey, Built] = {}
+        self._index: dict[MeshKey, set[ServiceKey]] = {}
+        self._evaluated: dict[ServiceKey, Evaluated] = {}
+        self._dirty: dict[ServiceKey, None] = {}
+        self._touched: dict[MeshKey, None] = {}
+        self._changes: dict[ResourceKey, Resource | None] = {}
+        self._quarantined: list[tuple[MeshKey, Built]] = []
+        self.configure(rules, precedence, guard)
+
+    def configure(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
+        """Use other rules from now on; everything known is looked at again."""
+        self.rules = rules
+        self._precedence = {source: rank for rank, source in enumerate(precedence)}
+        self._guard_settings = guard
+        for known in self.guards.values():
+            known.settings = guard
+        self._dirty.update(dict.fromkeys(self._evaluated))
+        self._touched.update(dict.fromkeys(self.services))
+        self._evaluated = {key: Evaluated(found.group, ()) for key, found in self._evaluated.items()}
+        self._index.clear()
+
+    def guard(self, source: str) -> SourceGuard:
+        """Return the guard of a source."""
+        if source not in self.guards:
+            self.guards[source] = SourceGuard(self._guard_settings)
+        return self.guards[source]
+
+    def effective(self, key: ServiceKey) -> InstanceGroup:
+        """Return the group that counts: the registry's, or the one in which the guard holds something."""
+        return self.guard(key.source).effective.get(key) or self.catalog.get(key)
+
+    def groups(self, source: str) -> list[InstanceGroup]:
+        """Return all groups of a source that count, those included that are still to be worked off."""
+        known = {group.key: group for group in self.catalog.groups(source)}
+        return list({**known, **self.guard(source).effective}.values())
+
+    def apply(self, source: str, changes: Sequence[Change], now: float) -> bool:
+        """Take the changes of one event and return whether anything has to be done.
+
+        Args:
+            source: the name of the source.
+            changes: all that the event changes, as the catalog compared it.
+            now: monotonic seconds.
+        """
+        counting = self.guard(source).judge(changes, now)
+        self.catalog.store(changes)
+        return self._mark(counting)
+
+    def release(self, source: str, now: float) -> int:
+        """Free what the guard holds of a source and return how many instances that were."""
+        guard = self.guard(source)
+        held = guard.held
+        self._mark(guard.release(now))
+        return held
+
+    def expire(self, now: float) -> list[str]:
+        """Free what has been held long enough and return the sources that it was held of."""
+        return [source for source, guard in self.guards.items() if self._mark(guard.expire(now))]
+
+    def forget(self, source: str) -> None:
+        """Take out a source that is no longer configured."""
+        self._mark([InstanceGroup(group.key) for group in self.catalog.groups(source)])
+        self._mark([InstanceGroup(key) for key in self.guard(source).effective])
+        self.catalog.forget(source)
+        del self.guards[source]
+
+    def settle(self) -> Iterator[None]:
+        """Do what has to be done, yielding after each small piece of work."""
+        while self._dirty or self._touched:
+            while self._dirty:
+                key, _ = self._dirty.popitem()
+                self._touched.update(dict.fromkeys(self._evaluate(key)))
+                yield
+            while self._touched:
+                mesh_key, _ = self._touched.popitem()
+                self._rebuild(mesh_key)
+                yield
+
+    def take_changes(self) -> Mapping[ResourceKey, Resource | None]:
+        """Return, once, the resources that changed since the last call; None stands for removal."""
+        changes, self._changes = self._changes, {}
+        return changes
+
+    def take_quarantined(self) -> list[tuple[MeshKey, Built]]:
+        """Return, once, the services that were quarantined since the last call."""
+        found, self._quarantined = self._quarantined, []
+        return found
+
+    def evaluated(self, source: str) -> Iterator[Evaluated]:
+        """Yield the groups of a source after the rules."""
+        yield from (found for key, found in self._evaluated.items() if key.source == source)
+
+    def resources(self) -> Iterator[Resource]:
+        """Yield every resource, published or not."""
+        for built in self.services.values():
+            yield from built.converted.resources
+
+    def _mark(self, groups: Iterable[InstanceGroup]) -> bool:
+        keys = dict.fromkeys(group.key for group in groups)
+        self._dirty.update(keys)
+        return bool(keys)
+
+    def _evaluate(self, key: ServiceKey) -> set[MeshKey]:
+        """Apply the rules to a group and return the mesh services it touches, before and after."""
+        known = self._evaluated.get(key)
+        evaluated = evaluate(self.rules, self._known(key), known)
+        before = known.targets() if known else set()
+        after = evaluated.targets()
+        for target in before - after:
+            self._index[target].discard(key)
+        for target in after - before:
+            self._index.setdefault(target, set()).add(key)
+        if evaluated.group.instances or evaluated.group.notes:
+            self._evaluated[key] = evaluated
+        else:
+            self._evaluated.pop(key, None)
+        return before | after
+
+    def _known(self, key: ServiceKey) -> InstanceGroup:
+        return self.effective(key) if key.source in self.guards else InstanceGroup(key)
+
+    def _rebuild(self, key: MeshKey) -> None:
+        known = self.services.get(key)
+        built = self._build(key, known)
+        before = {found.key: found for found in known.converted.resources} if known else {}
+        after = {found.key: found for found in built.converted.resources} if built else {}
+        self._changes.update(dict.fromkeys(before.keys() - after.keys()))
+        self._changes.update(after)
+        if built is not None:
+            self.services[key] = built
+            if built.error and (known is None or known.error != built.error):
+                self._quarantined.append((key, built))
+        else:
+            self.services.pop(key, None)
+            self._index.pop(key, None)
+
+    def _build(self, key: MeshKey, known: Built | None) -> Built | None:
+        contributions = self.contributions(key)
+        if not contributions:
+            return None
+        service = merge(key, contributions)
+        last_valid = known.converted if known else Converted((), (), len(service.members))
+        try:
+            return Built(service, convert(service, last_valid))
+        except ConversionError as error:
+            return Built(service, last_valid, error=str(error))
+        except Exception:  # noqa: BLE001 - one odd service must not stop all others; it is shown and logged
+            return Built(service, last_valid, error=traceback.format_exc(), is_bug=True)
+
+    def contributions(self, key: MeshKey) -> list[Contribution]:
+        """Return what makes up a mesh service, in order of precedence."""
+        groups = sorted(
+            self._index.get(key, ()), key=lambda group: (self._precedence[group.source], group.name)
+        )
+        return [Contribution(group, self._evaluated[group].members(key)) for group in groups]
+
+
+def evaluate(rules: Rules, group: InstanceGroup, known: Evaluated | None) -> Evaluated:
+    """Return the group after the rules; verdicts of instances that did not change are kept."""
+    kept: dict[int, Member | Dropped] = {}
+    if known is not None and known.group.attributes == group.attributes:
+        kept = {
+            id(instance): verdict
+            for instance, verdict in zip(known.group.instances, known.verdicts, strict=False)
+        }
+    own = rules.for_group(group)
+    return Evaluated(group, tuple(kept.get(id(found)) or own.apply(found) for found in group.instances))

@@ -1,0 +1,250 @@
+"""Drives the mesh: takes events, works in slices, and gives the sinks one snapshot after another.
+
+Nothing is published before the gate is open, nor while an event is half worked off.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from meshbridge.bridge.pipeline.catalog import Change
+from meshbridge.bridge.pipeline.mesh import Mesh
+from meshbridge.bridge.pipeline.sources import Source, waiting_for
+from meshbridge.bridge.sink import Sink
+from meshbridge.schemas.errors import SinkError
+from meshbridge.schemas.registry import FullSync, GroupUpdate, InstanceGroup, SourceEvent, SourceReport
+from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Delta, Publication, ResourceKey, Snapshot, replace
+
+log = structlog.get_logger(__name__)
+
+TICK = 1.0
+"""Seconds between looks at what only time changes: the gate's grace, the guard's hold."""
+_SLICE = 0.005
+"""Seconds of work after which other tasks get their turn."""
+_GROUPS = 500
+"""Groups compared in one go."""
+
+
+class PublisherMetrics(Protocol):
+    """What the publisher counts."""
+
+    def published(self, publication: Publication) -> None:
+        """A snapshot went to the sinks."""
+
+    def sink_failed(self, sink: str) -> None:
+        """A sink did not take a snapshot."""
+
+    def tripped(self, source: str) -> None:
+        """The guard began to hold a source's losses."""
+
+    def quarantined(self, reason: str) -> None:
+        """A mesh service can't be published in its newest state: `refused` by the rules, or a `bug`."""
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What the first answers wait for."""
+
+    hold: bool = True
+    """Whether required sources are waited for without a limit."""
+    grace: float = 60.0
+    """How long optional sources are waited for. Seconds."""
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Where time comes from."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+class Publisher:
+    """Owns the mesh while the program runs: the one writer."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        sinks: Sequence[Sink],
+        metrics: PublisherMetrics,
+        gate: GateSettings,
+        clocks: Clocks = Clocks(),
+    ) -> None:
+        self.mesh = mesh
+        self.sources: dict[str, Source] = {}
+        self.gate = gate
+        self.snapshot: Snapshot = EMPTY_SNAPSHOT
+        self.generation = 0
+        self.created: dict[ResourceKey, float] = {}
+        """Unix seconds at which this process first published a resource."""
+        self.unsaved: set[str] = set()
+        """Sources whose effective groups changed since somebody cleared this."""
+        self._sinks = sinks
+        self._metrics = metrics
+        self._clocks = clocks
+        self._started = clocks.monotonic()
+        self._oldest: dict[str, float] = {}
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._newer = asyncio.Event()
+
+    def waiting_for(self) -> list[str]:
+        """Return the sources that the first publication waits for; empty once it has been made."""
+        if self.generation:
+            return []
+        age = self._clocks.monotonic() - self._started
+        return waiting_for(self.sources.values(), age, self.gate.grace, hold=self.gate.hold)
+
+    async def submit(self, name: str, event: SourceEvent) -> None:
+        """Take what a source says. Waits while earlier events are being worked off."""
+        async with self._lock:
+            source = self.sources.get(name)
+            if source is None:
+                return  # Taken out of the configuration while its last event was on the way.
+            if isinstance(event, SourceReport):
+                if source.report(event, self._clocks.wall()):
+                    log.info("source_state", source=name, state=str(event.state), reason=event.reason)
+                return
+            changes = await self._compare(name, event)
+            self._apply(name, changes)
+            if changes:
+                self._oldest.setdefault(name, event.observed)
+            now = self._clocks.wall()
+            if isinstance(event, FullSync):
+                source.sync(now)
+            else:
+                source.succeed(now)
+        self._wake.set()
+
+    async def restore(self, name: str, groups: Sequence[InstanceGroup]) -> None:
+        """Take the retained groups of a source that has not been read yet."""
+        async with self._lock:
+            self._apply(name, self.mesh.catalog.compare(groups))
+            self.unsaved.discard(name)
+            self.sources[name].is_retained = True
+        self._wake.set()
+
+    async def remove(self, name: str) -> None:
+        """Take out a source that is no longer configured."""
+        async with self._lock:
+            self.mesh.forget(name)
+            del self.sources[name]
+        self._wake.set()
+
+    async def reconfigure(self, change: Callable[[Mesh], None]) -> None:
+        """Change the mesh's settings between two rounds."""
+        async with self._lock:
+            change(self.mesh)
+        self._wake.set()
+
+    def release(self, name: str) -> int:
+        """Free what the guard holds of a source and return how many instances that were.
+
+        Raises:
+            KeyError: there is no such source.
+        """
+        _ = self.sources[name]
+        released = self.mesh.release(name, self._clocks.monotonic())
+        self.unsaved.add(name)
+        log.warning("guard_released", source=name, instances=released)
+        self._wake.set()
+        return released
+
+    async def wait_newer(self, generation: int, within: float | None) -> int:
+        """Return the generation as soon as it is above the given one, or after `within` seconds.
+
+        None waits for as long as it takes.
+        """
+        try:
+            async with asyncio.timeout(within):
+                while self.generation <= generation:
+                    await self._newer.wait()
+        except TimeoutError:
+            pass
+        return self.generation
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            async with self._lock:
+                await self._round()
+
+    async def _compare(self, name: str, event: FullSync | GroupUpdate) -> list[Change]:
+        catalog = self.mesh.catalog
+        if isinstance(event, GroupUpdate):
+            return catalog.compare([event.group])
+        changes = []
+        for start in range(0, len(event.groups), _GROUPS):
+            changes.extend(catalog.compare(event.groups[start : start + _GROUPS]))
+            await asyncio.sleep(0)
+        changes.extend(catalog.missing(name, [group.key.name for group in event.groups]))
+        return changes
+
+    def _apply(self, name: str, changes: Sequence[Change]) -> None:
+        guard = self.mesh.guard(name)
+        was_holding = guard.trip is not None
+        if self.mesh.apply(name, changes, self._clocks.monotonic()):
+            self.unsaved.add(name)
+        if guard.trip is not None and not was_holding:
+            self._metrics.tripped(name)
+            log.warning("guard_holds", source=name, instances=guard.held, served_before=guard.trip.peak)
+        elif guard.trip is None and was_holding:
+            log.info("guard_recovered", source=name)
+
+    async def _round(self) -> None:
+        for name in self.mesh.expire(self._clocks.monotonic()):
+            self.unsaved.add(name)
+            log.warning("guard_timed_out", source=name)
+        await _in_slices(self.mesh.settle())
+        self._report_quarantined()
+        if self.waiting_for():
+            return
+        snapshot, delta = replace(self.snapshot, self.mesh.take_changes())
+        if delta or not self.generation:
+            await self._publish(snapshot, delta)
+        self._oldest.clear()
+
+    def _report_quarantined(self) -> None:
+        for key, built in self.mesh.take_quarantined():
+            self._metrics.quarantined("bug" if built.is_bug else "refused")
+            log.error("service_quarantined", service=str(key), error=built.error)
+
+    async def _publish(self, snapshot: Snapshot, delta: Delta) -> None:
+        self.snapshot = snapshot
+        self.generation += 1
+        self._note_times(delta)
+        publication = Publication(self.generation, snapshot, delta, dict(self._oldest))
+        for sink in self._sinks:
+            try:
+                await sink.apply(publication)
+            except SinkError as error:
+                self._metrics.sink_failed(sink.name)
+                log.error("sink_failed", sink=sink.name, error=str(error))
+        self._metrics.published(publication)
+        self._newer.set()
+        self._newer = asyncio.Event()
+
+    def _note_times(self, delta: Delta) -> None:
+        now = self._clocks.wall()
+        self.created.update(dict.fromkeys((found.key for found in delta.added), now))
+        for key in delta.removed:
+            self.created.pop(key, None)
+
+
+async def _in_slices(work: Iterator[None]) -> None:
+    """Do all the work, letting other tasks run every few milliseconds."""
+    until = time.perf_counter() + _SLICE
+    for _ in work:
+        if time.perf_counter() > until:
+            await asyncio.sleep(0)
+            until = time.perf_counter() + _SLICE

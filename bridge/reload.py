@@ -1,0 +1,114 @@
+"""Reading the configuration again: on SIGHUP, and when its file changes."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from meshbridge.bridge.config.loading import load
+from meshbridge.bridge.config.models import Config, Safety
+from meshbridge.bridge.config.watching import changes, fingerprint
+from meshbridge.bridge.metrics import Metrics
+from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.publish import GateSettings, Publisher
+from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.status import RunningBridge
+from meshbridge.bridge.watching import Start, Watching, expanded
+from meshbridge.schemas.errors import ConfigError
+
+log = structlog.get_logger(__name__)
+
+
+class Reloading:
+    """Puts a changed configuration into force, or keeps the old one and says why."""
+
+    def __init__(
+        self,
+        config: Config,
+        path: Path | None,
+        publisher: Publisher,
+        watching: Watching,
+        view: RunningBridge,
+        metrics: Metrics,
+    ) -> None:
+        self._config = config
+        self._path = path
+        self._publisher = publisher
+        self._watching = watching
+        self._view = view
+        self._metrics = metrics
+        self._content = fingerprint(path) if path else b""
+        self._requested = asyncio.Event()
+
+    def request(self) -> None:
+        """Ask for a reload."""
+        self._requested.set()
+
+    async def run(self) -> None:
+        """Reload whenever asked to, or when the file has changed, until cancelled."""
+        if self._path is None:
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(self._path), name="watch configuration")
+            while True:
+                await self._requested.wait()
+                self._requested.clear()
+                await self._reload(self._path)
+
+    async def _watch(self, path: Path) -> None:
+        async for _ in changes(path, self._content):
+            self.request()
+
+    async def _reload(self, path: Path) -> None:
+        try:
+            config = load(path, os.environ)
+            starts = self._watching.prepare(config.sources)
+        except Exception as error:  # Nothing about a new file may end what runs by the old one.
+            bug = None if isinstance(error, ConfigError) else error
+            self._view.reload_error = repr(bug) if bug else str(error)
+            self._metrics.reloaded("refused")
+            log.error("reload_refused", problems=self._view.reload_error.splitlines(), exc_info=bug)
+            return
+        self._view.reload_error = ""
+        if config == self._config:
+            self._metrics.reloaded("unchanged")
+            return
+        await self._apply(config, starts)
+        self._metrics.reloaded("applied")
+        log.info("reloaded", needs_restart=self._needs_restart(config))
+        self._config = config
+
+    async def _apply(self, config: Config, starts: Mapping[str, Start | None]) -> None:
+        names = [part.name for part in expanded(config.sources)]
+        old = [name for name in self._publisher.sources if name not in names]
+        rules = Rules(config.rules, config.defaults)
+        await self._publisher.reconfigure(
+            # Sources that are about to go still need a rank until they are gone.
+            lambda mesh: mesh.configure(rules, [*names, *old], guard_settings(config.safety))
+        )
+        self._publisher.gate = gate_settings(config.safety)
+        await self._watching.apply(starts, time.time())
+
+    def _needs_restart(self, config: Config) -> list[str]:
+        """Return the changed parts that only a new process takes up."""
+        changed = [
+            name
+            for name in ("outputs", "admin", "log")
+            if getattr(config, name) != getattr(self._config, name)
+        ]
+        if config.safety.state_dir != self._config.safety.state_dir:
+            changed.append("safety.state_dir")
+        return changed
+
+
+def guard_settings(safety: Safety) -> GuardSettings:
+    """Return the guard's part of the settings."""
+    return GuardSettings(safety.min_removed, safety.max_removed_percent, safety.window, safety.hold)
+
+
+def gate_settings(safety: Safety) -> GateSettings:
+    """Return the gate's part of the settings."""
+    return GateSettings(hold=safety.startup == "hold", grace=safety.grace)

@@ -1,0 +1,141 @@
+"""A running bridge as the admin interface sees it."""
+
+from collections.abc import Callable, Iterable
+
+from meshbridge.bridge.admin.view import Readiness, ResourceStatus, ServiceStatus, SourceStatus
+from meshbridge.bridge.pipeline.convert import entry_name
+from meshbridge.bridge.pipeline.explain import Explanation, Step, explain
+from meshbridge.bridge.pipeline.mesh import Built
+from meshbridge.bridge.pipeline.publish import Publisher
+from meshbridge.bridge.pipeline.sources import Source
+from meshbridge.bridge.pipeline.values import MeshKey
+from meshbridge.mcp.clients import ClientStatus
+from meshbridge.schemas.manifest import to_object
+from meshbridge.schemas.resource import Kind, Resource, ResourceKey
+
+
+class RunningBridge:
+    """Implements `bridge.admin.view.BridgeView`."""
+
+    def __init__(self, publisher: Publisher, clients: Callable[[], list[ClientStatus]]) -> None:
+        self._publisher = publisher
+        self._clients = clients
+        self.reload_error = ""
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest publication; 0 before the first."""
+        return self._publisher.generation
+
+    def readiness(self) -> Readiness:
+        """Whether the gate is open."""
+        waiting = self._publisher.waiting_for()
+        return Readiness(ready=self.generation > 0, waiting_for=waiting)
+
+    def sources(self) -> list[SourceStatus]:
+        """All configured sources, by name."""
+        return [self._source(self._publisher.sources[name]) for name in sorted(self._publisher.sources)]
+
+    def services(self) -> list[ServiceStatus]:
+        """All mesh services, by namespace and name."""
+        services = self._publisher.mesh.services
+        found = [self._service(key, services[key]) for key in sorted(services)]
+        return sorted(found, key=lambda service: (service.namespace, service.name))
+
+    def resources(self, kind: Kind) -> list[ResourceStatus]:
+        """All published resources of a kind, by namespace and name."""
+        published = self._publisher.snapshot[kind].resources
+        owners = self._owners(kind)
+        return [self._resource(published[key], owners.get(key)) for key in sorted(published)]
+
+    def clients(self) -> list[ClientStatus]:
+        """Who is connected to the MCP server."""
+        return self._clients()
+
+    def explain(self, query: str) -> list[Explanation]:
+        """Why things that match a host, service name, instance id or address are, or are not, served."""
+        found = explain(self._publisher.mesh, query)
+        waiting = self._publisher.waiting_for()
+        if not waiting:
+            return found
+        step = Step("publish", "waiting", f"no answers are given before these are read: {', '.join(waiting)}")
+        return [Explanation(one.subject, served=False, steps=(*one.steps, step)) for one in found]
+
+    def quarantined(self) -> int:
+        """How many mesh services are not served in their newest state."""
+        return sum(bool(built.error) for built in self._publisher.mesh.services.values())
+
+    def last_reload_error(self) -> str:
+        """Why the newest reload was refused; "" when it was not."""
+        return self.reload_error
+
+    def release(self, source: str) -> int:
+        """Free what the guard holds of a source and return how many instances that were.
+
+        Raises:
+            KeyError: there is no such source.
+        """
+        return self._publisher.release(source)
+
+    async def wait_newer(self, generation: int, within: float) -> int:
+        """Return the generation as soon as it is above the given one, or after `within` seconds."""
+        return await self._publisher.wait_newer(generation, within)
+
+    def _source(self, source: Source) -> SourceStatus:
+        groups = [found.group for found in self._publisher.mesh.evaluated(source.name)]
+        return SourceStatus(
+            name=source.name,
+            kind=source.kind,
+            state=source.state.value,
+            since=source.since,
+            last_success=source.last_success,
+            services=sum(bool(group.instances) for group in groups),
+            instances=sum(len(group.instances) for group in groups),
+            held=sum(len(group.held) for group in groups),
+            required=source.required,
+            retained=source.is_retained,
+            error=source.error,
+            details=dict(source.details),
+        )
+
+    def _service(self, key: MeshKey, built: Built) -> ServiceStatus:
+        name = entry_name(built.service)
+        entry = ResourceKey(Kind.SERVICE_ENTRY, key.namespace, name)
+        held = sum(len(self._publisher.mesh.effective(group).held) for group in built.service.groups)
+        problems = [f"{note.record}: {note.reason}" for note in built.notes]
+        return ServiceStatus(
+            namespace=key.namespace,
+            name=name,
+            host=key.host,
+            ports=[f"{port.number}/{(port.protocol or 'auto').lower()}" for port in built.service.ports],
+            ready=built.converted.ready,
+            total=built.converted.total,
+            held=held,
+            sources=_sources(built),
+            services=[str(group) for group in built.service.groups],
+            created=self._publisher.created.get(entry, 0.0),
+            problems=[built.error.strip(), *problems] if built.error else problems,
+            quarantined=bool(built.error),
+        )
+
+    def _owners(self, kind: Kind) -> dict[ResourceKey, Built]:
+        services: Iterable[Built] = self._publisher.mesh.services.values()
+        return {
+            found.key: built
+            for built in services
+            for found in built.converted.resources
+            if found.key.kind is kind
+        }
+
+    def _resource(self, found: Resource, owner: Built | None) -> ResourceStatus:
+        return ResourceStatus(
+            object=to_object(found),
+            sources=_sources(owner) if owner else [],
+            ready=owner.converted.ready if owner else 0,
+            total=owner.converted.total if owner else 0,
+            created=self._publisher.created.get(found.key, 0.0),
+        )
+
+
+def _sources(built: Built) -> list[str]:
+    return list(dict.fromkeys(group.source for group in built.service.groups))

@@ -1,0 +1,131 @@
+"""The sources of a running bridge: one task each, replaced when its part of the configuration changes."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from meshbridge.adapters.base import Adapter, AdapterConfig, AdapterContext
+from meshbridge.adapters.probing.adapter import Probing
+from meshbridge.bridge.metrics import Metrics
+from meshbridge.bridge.pipeline.publish import Publisher
+from meshbridge.bridge.pipeline.sources import Source
+from meshbridge.bridge.supervise import Supervised
+from meshbridge.schemas.registry import InstanceGroup, SourceEvent
+
+log = structlog.get_logger(__name__)
+
+
+class Start(NamedTuple):
+    """A source that is to be started, or to be started anew."""
+
+    config: AdapterConfig
+    adapter: Adapter
+
+
+class Watching:
+    """Runs the adapters. What they say goes to the publisher under the name of their source."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        before_start: Callable[[AdapterConfig], Awaitable[None]],
+    ) -> None:
+        """Prepare to run adapters in `tasks`; `before_start` is awaited before each starts."""
+        self._publisher = publisher
+        self._metrics = metrics
+        self._tasks = tasks
+        self._before_start = before_start
+        self._running: dict[str, tuple[AdapterConfig, asyncio.Task[None]]] = {}
+
+    def prepare(self, configs: Sequence[AdapterConfig]) -> dict[str, Start | None]:
+        """Return what `apply` shall do for each source; None where the running adapter stays.
+
+        Raises:
+            ConfigError: an adapter can't be made of its configuration; nothing has changed then.
+        """
+        return {config.name: self._prepare(config) for config in expanded(configs)}
+
+    async def apply(self, wanted: Mapping[str, Start | None], now: float) -> None:
+        """Watch these sources from now on; `now` is in Unix seconds.
+
+        A source whose configuration is the same keeps its adapter. The groups of a changed one stay
+        in force until its new adapter has synced. One that is no longer there leaves at once.
+        """
+        for name in self._running.keys() - wanted.keys():
+            await self._stop(name)
+            await self._publisher.remove(name)
+            self._metrics.forget(name)
+            log.info("source_removed", source=name)
+        for name, start in wanted.items():
+            if start is None:
+                continue
+            if name in self._running:
+                await self._stop(name)
+                log.info("source_replaced", source=name)
+            await self._start(start, now)
+
+    async def stop(self) -> None:
+        """Stop every adapter."""
+        for name in list(self._running):
+            await self._stop(name)
+
+    def _prepare(self, config: AdapterConfig) -> Start | None:
+        running = self._running.get(config.name)
+        if running is not None and running[0] == config:
+            return None
+        context = AdapterContext(
+            source=config.name,
+            metrics=self._metrics.adapter(config.name, kind_of(config)),
+            previous=lambda: self._previous(config.name),
+        )
+        return Start(config, compose(config, context, self._metrics))
+
+    async def _start(self, start: Start, now: float) -> None:
+        config = start.config
+        kind, sources = kind_of(config), self._publisher.sources
+        source = sources.setdefault(config.name, Source(config.name, kind, config.required, now))
+        source.required = config.required
+        await self._before_start(config)
+        task = self._tasks.create_task(self._run(start.adapter), name=f"source {config.name}")
+        self._running[config.name] = (config, task)
+
+    async def _run(self, adapter: Adapter) -> None:
+        async def emit(event: SourceEvent) -> None:
+            await self._publisher.submit(adapter.name, event)
+
+        await adapter.run(emit)
+
+    async def _stop(self, name: str) -> None:
+        _, task = self._running.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def _previous(self, source: str) -> Mapping[str, InstanceGroup]:
+        return {group.key.name: group for group in self._publisher.mesh.catalog.groups(source)}
+
+
+def compose(config: AdapterConfig, context: AdapterContext, metrics: Metrics) -> Adapter:
+    """Return the adapter of a source, restarted after errors and, where configured, with active probes."""
+    adapter: Adapter = Supervised(config.build(context), lambda: metrics.restarted(context.source))
+    return Probing(adapter, config.probe, context) if config.probe is not None else adapter
+
+
+def expanded(configs: Sequence[AdapterConfig]) -> list[AdapterConfig]:
+    """Return one configuration for each failure domain."""
+    return [part for config in configs for part in config.expand()]
+
+
+def kind_of(config: AdapterConfig) -> str:
+    """Return the kind of registry the configuration is for."""
+    return str(getattr(config, "kind", type(config).__name__))
+
+
+def fingerprint(config: AdapterConfig) -> str:
+    """Return what tells whether retained groups are from the registry that this configuration names."""
+    said = config.model_dump_json(exclude={"required", "probe"})
+    return hashlib.sha256(said.encode()).hexdigest()

@@ -1,0 +1,85 @@
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from meshbridge.bridge.check import SourceCheck, check_sources
+from meshbridge.bridge.config.loading import load
+
+
+async def checked(site: Any, within: float = 5.0) -> list[SourceCheck]:
+    return await check_sources(load(site.path, {}), within)
+
+
+async def test_good_source_has_no_problems_and_nothing_is_left_running(site: Any) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1", "10.0.0.2"], "pay": ["10.0.0.3"]})
+    site.configure(site.source("vms", "vms.yaml"))
+    before = asyncio.all_tasks()
+
+    assert await checked(site) == [SourceCheck("vms", "inventory", ok=True, services=2, instances=3)]
+    assert asyncio.all_tasks() == before
+
+
+async def test_source_that_can_not_be_read_says_why_and_others_are_read(site: Any) -> None:
+    site.inventory("good.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(site.source("good", "good.yaml"), site.source("bad", "absent.yaml"))
+
+    good, bad = await checked(site)
+
+    assert good.ok
+    assert (bad.ok, bad.services) == (False, 0)
+    assert bad.error.startswith("read: ")
+    assert "absent.yaml" in bad.error
+
+
+async def test_slow_source_is_given_up(site: Any) -> None:
+    command = ["sleep", "60"]
+    site.configure({"name": "slow", "kind": "inventory", "commands": [command], "timeout": "60s"})
+    started = time.monotonic()
+
+    [slow] = await checked(site, within=0.1)
+
+    assert slow.error == "not read within 0.1 seconds"
+    assert time.monotonic() - started < 5.0
+
+
+async def test_everything_that_would_be_left_out_is_told_once(site: Any) -> None:
+    listed = """
+services:
+  - {name: shop, port: 80, instances: [{address: 10.0.0.1}, {address: 10.0.0.2, port: 0}]}
+  - {name: other, port: 81, instances: [{address: 10.0.0.3}]}
+  - {name: pay, port: 80, instances: [{address: 10.0.0.4}]}
+"""
+    site.inventory("vms.yaml", listed)
+    site.configure(
+        site.source("vms", "vms.yaml"),
+        rules=[
+            {"match": {"service": ["shop", "other"]}, "set": {"host": "one.mesh"}},
+            {"match": {"service": "pay"}, "set": {"export_to": [".", "*"]}},
+        ],
+    )
+
+    [check] = await checked(site)
+
+    assert check.ok
+    said = "\n".join(check.problems)
+    assert said.count("shop: ") == 1
+    assert said.count("map to this one host") == 1
+    assert said.count("exportTo") == 1
+
+
+async def test_source_that_fails_unforeseen_is_no_good_source(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from meshbridge.adapters.inventory.adapter import InventoryAdapter
+
+    async def odd(_self: object, _emit: object) -> None:
+        raise KeyError("weight")
+
+    monkeypatch.setattr(InventoryAdapter, "run", odd)
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(site.source("vms", "vms.yaml"))
+
+    with pytest.raises(KeyError):
+        await checked(site)

@@ -1,0 +1,204 @@
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from meshbridge.bridge import retain
+from meshbridge.bridge.retain import Retaining
+from meshbridge.bridge.state import StateFiles
+
+BROKEN = "services: [{name: shop, instances: [{address"
+
+
+def configure(site: Any, **safety: Any) -> None:
+    site.configure(site.source("vms", "vms.yaml"), safety={"state_dir": str(site.state), **safety})
+
+
+async def ran_once(site: Any) -> None:
+    """Let a bridge read the inventory and stop."""
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1", "10.0.0.2"]})
+    configure(site)
+    async with site.running() as bridge:
+        assert await bridge.view.wait_newer(0, 5.0) == 1
+
+
+@pytest.mark.parametrize("trouble", ["broken", "gone"])
+async def test_retained_copy_is_served_while_the_source_can_not_be_read(
+    site: Any, eventually: Any, trouble: str
+) -> None:
+    await ran_once(site)
+    if trouble == "broken":
+        site.inventory("vms.yaml", BROKEN)
+    else:
+        (site.folder / "vms.yaml").unlink()
+
+    async with site.connected() as (bridge, client):
+        await eventually(lambda: site.held(client) == {"shop.vms.mesh": ["10.0.0.1", "10.0.0.2"]})
+        await eventually(lambda: "vms.yaml" in bridge.view.sources()[0].error)
+
+        site.inventory("vms.yaml", {"shop": ["10.0.0.2"]})
+        await eventually(lambda: site.held(client) == {"shop.vms.mesh": ["10.0.0.2"]})
+
+
+async def test_copy_that_is_too_old_is_not_served(site: Any, eventually: Any) -> None:
+    await ran_once(site)
+    files = StateFiles(site.state)
+    [saved] = [path.read_bytes() for path in site.state.iterdir()]
+    site.inventory("vms.yaml", BROKEN)
+    configure(site, max_age="1ms")
+
+    async with site.running() as bridge:
+        await eventually(lambda: bridge.view.sources()[0].error)
+        assert bridge.view.generation == 0
+
+    assert [path.read_bytes() for path in site.state.iterdir()] == [saved], "nothing was read, so it stays"
+    assert files.load("vms", "another", 1e9, time.time()) is None
+
+
+async def test_copy_of_another_registry_is_not_served(site: Any, eventually: Any) -> None:
+    await ran_once(site)
+    site.inventory("other.yaml", BROKEN)
+    site.configure(site.source("vms", "other.yaml"), safety={"state_dir": str(site.state)})
+
+    async with site.running() as bridge:
+        await eventually(lambda: bridge.view.sources()[0].error)
+        assert bridge.view.generation == 0
+
+
+async def test_mass_removal_while_the_bridge_was_down_is_held(site: Any, eventually: Any) -> None:
+    everyone = [f"10.0.0.{number}" for number in range(1, 21)]
+    site.inventory("vms.yaml", {"shop": everyone})
+    configure(site)
+    async with site.running() as bridge:
+        await bridge.view.wait_newer(0, 5.0)
+    site.inventory("vms.yaml", {"shop": everyone[:2]})
+
+    for _ in range(2):  # What is held survives a restart as well.
+        async with site.connected() as (bridge, client):
+            await eventually(lambda: client.synced.is_set() and bridge.view.sources()[0].state == "synced")
+            assert bridge.view.sources()[0].held == 18
+            assert len(site.held(client)["shop.vms.mesh"]) == 20
+
+
+async def test_without_a_directory_nothing_is_kept(site: Any) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(site.source("vms", "vms.yaml"))
+
+    async with site.running() as bridge:
+        await bridge.view.wait_newer(0, 5.0)
+
+    assert not site.state.exists()
+
+
+async def test_directory_that_can_not_be_written_is_said_once_and_the_bridge_runs(
+    site: Any, eventually: Any
+) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.state.write_text("a file where a directory should be")
+    configure(site)
+
+    with capture_logs() as logs:
+        async with site.connected() as (bridge, client):
+            await eventually(lambda: site.held(client))
+            saving = Saving(site, bridge)
+            await saving.now()
+            await saving.now()
+            site.state.unlink()
+            await saving.now()
+
+    said = [entry["event"] for entry in logs if entry["event"].startswith("state_")]
+    assert said.count("state_not_written") == 1
+    assert said.count("state_written_again") == 1
+    assert saving.results == ["failed", "failed", "ok"]
+
+
+class Saving:
+    """Another writer of a running bridge's state, under the test's control."""
+
+    def __init__(self, site: Any, bridge: Any) -> None:
+        from meshbridge.bridge.config.loading import load
+
+        self._config = load(site.path, {})
+        self._bridge = bridge
+        self.results: list[str] = []
+        self._retaining = Retaining(bridge.publisher, self, self._config.safety)  # type: ignore[arg-type]
+
+    def state_written(self, result: str) -> None:
+        self.results.append(result)
+
+    async def now(self) -> None:
+        await self._retaining.restore(self._config.sources[0])
+        await self._retaining.save()
+
+
+async def test_only_what_changed_is_written(site: Any, eventually: Any) -> None:
+    for name in ("a", "b"):
+        site.inventory(f"{name}.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(
+        site.source("a", "a.yaml"), site.source("b", "b.yaml"), safety={"state_dir": str(site.state)}
+    )
+
+    async with site.running() as bridge:
+        await bridge.view.wait_newer(0, 5.0)
+        saving = Saving(site, bridge)
+        await saving._retaining.restore(saving._config.sources[1])
+        await saving.now()
+        assert {path.name for path in site.state.iterdir()} == {"a.state", "b.state"}
+        before = stamps(site.state)
+        site.inventory("b.yaml", {"shop": ["10.0.0.2"]})
+        await eventually(lambda: bridge.publisher.unsaved == {"b"})
+        await saving.now()
+
+        after = stamps(site.state)
+        assert after["a.state"] == before["a.state"]
+        assert after["b.state"] != before["b.state"]
+
+
+async def test_copy_of_a_quiet_source_stays_young(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configure(site, max_age="24h")
+
+    async with site.running() as bridge:
+        await bridge.view.wait_newer(0, 5.0)
+        saving = Saving(site, bridge)
+        await saving.now()
+        await saving.now()
+        assert saving.results == ["ok"]
+
+        later = time.time() + 20 * 3600
+        monkeypatch.setattr(retain.time, "time", lambda: later)
+        await saving.now()
+        assert saving.results == ["ok", "ok"]
+
+
+async def test_state_is_written_every_now_and_then(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retain, "INTERVAL", 0.01)
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configure(site)
+
+    async with site.running() as bridge:
+        await eventually((site.state / "vms.state").exists)
+        await eventually(lambda: not bridge.publisher.unsaved)
+
+
+async def test_source_that_was_never_read_leaves_no_copy(site: Any, eventually: Any) -> None:
+    site.inventory("vms.yaml", BROKEN)
+    configure(site)
+
+    async with site.running() as bridge:
+        await eventually(lambda: bridge.view.sources()[0].error)
+        assert bridge.view.release("vms") == 0
+        await asyncio.sleep(0)
+
+    assert not site.state.exists()
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
