@@ -1,66 +1,21 @@
 """Every metric of the bridge, declared once, in a registry of its own.
 
-Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `sink`, `task` and
-`result` come from the configuration or are one of a few fixed words. No service, host, instance or
+Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `sink`, `stage`, `task`
+and `result` come from the configuration or are one of a few fixed words. No service, host, instance or
 client is ever a label. METRICS.md is made from `describe()`.
 """
 
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import ProcessCollector, disable_created_metrics
 
+from meshbridge.bridge.declarations import Declaration, Declarations
 from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Kind, Publication
 
 _STATES = {state: number for number, state in enumerate(SourceState)}
-_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-Metric = Counter | Gauge | Histogram
-AnyMetric = TypeVar("AnyMetric", Counter, Gauge, Histogram)
-
-
-class Declaration(NamedTuple):
-    """One metric, for the reference page."""
-
-    name: str
-    type: str
-    labels: tuple[str, ...]
-    help: str
-
-
-class Declarations:
-    """Makes metrics and remembers them."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.made: dict[Declaration, Metric] = {}
-
-    def counter(self, name: str, text: str, *labels: str) -> Counter:
-        """Return a new counter."""
-        return self._made(Counter(name, text, labels, registry=self.registry), name, text, labels)
-
-    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        """Return a new gauge."""
-        return self._made(Gauge(name, text, labels, registry=self.registry), name, text, labels)
-
-    def histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        """Return a new histogram of seconds."""
-        made = Histogram(name, text, labels, buckets=_BUCKETS, registry=self.registry)
-        return self._made(made, name, text, labels)
-
-    def _made(self, made: AnyMetric, name: str, text: str, labels: tuple[str, ...]) -> AnyMetric:
-        self.made[Declaration(name, type(made).__name__.lower(), labels, text)] = made
-        return made
 
 
 class AdapterCounters:
@@ -177,7 +132,7 @@ class PipelineMetrics:
             "meshbridge_guard_trips_total", "Times the guard began to hold a source's losses.", "source"
         )
         self._problems = declare.counter(
-            "meshbridge_conversion_problems_total", "Problems met while making resources.", "reason"
+            "meshbridge_conversion_problems_total", "Problems that the stages merge and convert met.", "stage"
         )
         self._quarantines = declare.counter(
             "meshbridge_quarantines_total", "Times a mesh service could not be published as it is.", "reason"
@@ -208,9 +163,9 @@ class PipelineMetrics:
         """The guard began to hold a source's losses."""
         self._trips.labels(source).inc()
 
-    def problem(self, reason: str) -> None:
-        """Something about a mesh service or endpoint is not as it should be."""
-        self._problems.labels(reason).inc()
+    def problems(self, stage: str, count: int) -> None:
+        """A stage, `merge` or `convert`, found so many things that are not as they should be."""
+        self._problems.labels(stage).inc(count)
 
     def quarantined(self, reason: str) -> None:
         """A mesh service can't be published in its newest state."""

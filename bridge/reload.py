@@ -70,7 +70,7 @@ class Reloading:
             bug = None if isinstance(error, ConfigError) else error
             self._view.reload_error = repr(bug) if bug else str(error)
             self._metrics.reloaded("refused")
-            log.error("reload_refused", problems=self._view.reload_error.splitlines(), exc_info=bug)
+            log.error("reload refused", problems=self._view.reload_error.splitlines(), exc_info=bug)
             return
         self._view.reload_error = ""
         if config == self._config:

@@ -42,7 +42,7 @@ class Retaining:
         groups = self._files.load(config.name, self._fingerprints[config.name], self._max_age, time.time())
         if groups is not None:
             await self._publisher.restore(config.name, groups)
-            log.info("state_restored", source=config.name, services=len(groups))
+            log.info("state restored", source=config.name, services=len(groups))
 
     async def run(self) -> None:
         """Save every now and then until cancelled."""
@@ -82,7 +82,7 @@ class Retaining:
         """Count a write, and say once when they begin or cease to fail."""
         self._metrics.state_written("failed" if failure else "ok")
         if failure and not self._is_failing:
-            log.warning("state_not_written", reason=failure)
+            log.warning("state not written", reason=failure)
         elif self._is_failing and not failure:
-            log.info("state_written_again")
+            log.info("state written again")
         self._is_failing = bool(failure)

@@ -71,16 +71,16 @@ class StateFiles:
         except FileNotFoundError:
             return None
         except OSError as error:
-            log.error("state_unreadable", file=str(path), reason=str(error))
+            log.error("state unreadable", file=str(path), reason=str(error))
             return None
         except (ValueError, RecursionError) as error:
             self._set_aside(path, str(error))
             return None
         if header.source != source or header.fingerprint != fingerprint:
-            log.warning("state_of_another_registry", file=str(path), source=source)
+            log.warning("state of another registry", file=str(path), source=source)
             return None
         if now - header.saved > max_age:
-            log.warning("state_too_old", file=str(path), source=source, age_seconds=round(now - header.saved))
+            log.warning("state too old", file=str(path), source=source, age_seconds=round(now - header.saved))
             return None
         return groups
 
@@ -89,11 +89,11 @@ class StateFiles:
 
     def _set_aside(self, path: Path, reason: str) -> None:
         aside = path.with_suffix(".damaged")
-        log.error("state_unusable", file=str(path), reason=reason, set_aside=str(aside))
+        log.error("state unusable", file=str(path), reason=reason, set_aside=str(aside))
         try:
             path.replace(aside)
         except OSError as error:
-            log.error("state_not_set_aside", file=str(path), reason=str(error))
+            log.error("state not set aside", file=str(path), reason=str(error))
 
 
 def _parse(content: bytes) -> tuple[Header, list[InstanceGroup]]:

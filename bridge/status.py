@@ -1,6 +1,6 @@
 """A running bridge as the admin interface sees it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from meshbridge.bridge.admin.view import Readiness, ResourceStatus, ServiceStatus, SourceStatus
 from meshbridge.bridge.pipeline.convert import entry_name
@@ -36,17 +36,16 @@ class RunningBridge:
         """All configured sources, by name."""
         return [self._source(self._publisher.sources[name]) for name in sorted(self._publisher.sources)]
 
-    def services(self) -> list[ServiceStatus]:
-        """All mesh services, by namespace and name."""
-        services = self._publisher.mesh.services
-        found = [self._service(key, services[key]) for key in sorted(services)]
-        return sorted(found, key=lambda service: (service.namespace, service.name))
+    def services(self) -> Iterator[ServiceStatus]:
+        """All mesh services, by namespace and host; as they are when this is called."""
+        services = dict(self._publisher.mesh.services)
+        return (self._service(key, services[key]) for key in sorted(services))
 
-    def resources(self, kind: Kind) -> list[ResourceStatus]:
-        """All published resources of a kind, by namespace and name."""
+    def resources(self, kind: Kind) -> Iterator[ResourceStatus]:
+        """All published resources of a kind, by namespace and name; as they are when this is called."""
         published = self._publisher.snapshot[kind].resources
         owners = self._owners(kind)
-        return [self._resource(published[key], owners.get(key)) for key in sorted(published)]
+        return (self._resource(published[key], owners.get(key)) for key in sorted(published))
 
     def clients(self) -> list[ClientStatus]:
         """Who is connected to the MCP server."""

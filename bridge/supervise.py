@@ -71,10 +71,10 @@ class Supervised:
     async def _report(self, emit: Emit, error: BaseException) -> None:
         self._restarted()
         if not isinstance(error, RegistryError):
-            log.error("adapter_failed", source=self.name, exc_info=error)
+            log.error("adapter failed", source=self.name, exc_info=error)
             await emit(SourceReport(self._failed_state(), f"bug: {type(error).__name__}: {error}"))
             return
-        log.warning("registry_failed", source=self.name, operation=error.operation, reason=error.reason)
+        log.warning("registry failed", source=self.name, operation=error.operation, reason=error.reason)
         denied = isinstance(error, RegistryDenied)
         await emit(SourceReport(SourceState.DENIED if denied else self._failed_state(), str(error)))
 

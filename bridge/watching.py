@@ -13,6 +13,7 @@ from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.bridge.supervise import Supervised
+from meshbridge.schemas.errors import ConfigError
 from meshbridge.schemas.registry import InstanceGroup, SourceEvent
 
 log = structlog.get_logger(__name__)
@@ -60,13 +61,13 @@ class Watching:
             await self._stop(name)
             await self._publisher.remove(name)
             self._metrics.forget(name)
-            log.info("source_removed", source=name)
+            log.info("source removed", source=name)
         for name, start in wanted.items():
             if start is None:
                 continue
             if name in self._running:
                 await self._stop(name)
-                log.info("source_replaced", source=name)
+                log.info("source replaced", source=name)
             await self._start(start, now)
 
     async def stop(self) -> None:
@@ -83,7 +84,10 @@ class Watching:
             metrics=self._metrics.adapter(config.name, kind_of(config)),
             previous=lambda: self._previous(config.name),
         )
-        return Start(config, compose(config, context, self._metrics))
+        try:
+            return Start(config, compose(config, context, self._metrics))
+        except ConfigError as error:
+            raise ConfigError([f"source {config.name}: {problem}" for problem in error.problems]) from error
 
     async def _start(self, start: Start, now: float) -> None:
         config = start.config

@@ -52,7 +52,7 @@ class Checks:
             if isinstance(settings.action, GrpcProbe) and settings.action.tls:
                 self._channel_credentials(settings.action.tls)
         except OSError as error:  # Which ssl.SSLError is, too.
-            raise ConfigError([f"probe: tls: a file can't be used: {error}"]) from error
+            raise ConfigError([f"probe.tls: a file can't be used ({_files(settings)}): {error}"]) from error
 
     async def __aenter__(self) -> Check:
         self._session = aiohttp.ClientSession(
@@ -100,6 +100,11 @@ class Checks:
                 _read(tls.ca_file), _read(tls.key_file), _read(tls.cert_file)
             )
         return self._credentials[tls]
+
+
+def _files(settings: ProbeSettings) -> str:
+    tls = getattr(settings.action, "tls", None) or ClientTls()
+    return ", ".join(file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file)
 
 
 async def check_tcp(address: str, port: int) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -14,10 +14,13 @@ from meshbridge.bridge.admin.filters import Item, Query, matches, parse_query
 from meshbridge.bridge.admin.view import BridgeView
 from meshbridge.schemas.resource import Kind
 
+_SLICE = 50
+"""Items made in one go, a few milliseconds."""
+
 MAX_QUESTION = 512
 """Characters of a query of `explain`."""
 
-COLLECTIONS: Mapping[str, Callable[[BridgeView], Sequence[Item]]] = {
+COLLECTIONS: Mapping[str, Callable[[BridgeView], Iterable[Item]]] = {
     "serviceentries": lambda view: view.resources(Kind.SERVICE_ENTRY),
     "workloadentries": lambda view: view.resources(Kind.WORKLOAD_ENTRY),
     "workloadgroups": lambda view: view.resources(Kind.WORKLOAD_GROUP),
@@ -79,7 +82,7 @@ class Api:
             raise Problem(400, "bad_request", str(error)) from error
         await self._wait(query)
         generation = self._view.generation
-        found = [item for item in COLLECTIONS[collection](self._view) if matches(item, query)]
+        found = await _chosen(COLLECTIONS[collection](self._view), query)
         return await answers.items(found, generation)
 
     async def _wait(self, query: Query) -> None:
@@ -109,3 +112,14 @@ class Api:
         except KeyError as error:
             raise Problem(404, "not_found", f"there is no source {source!r}") from error
         return answers.document({"source": source, "released": released})
+
+
+async def _chosen(items: Iterable[Item], query: Query) -> list[Item]:
+    """Return the items asked for. Making them takes time, so others get their turn in between."""
+    found = []
+    for count, item in enumerate(items, start=1):
+        if matches(item, query):
+            found.append(item)
+        if count % _SLICE == 0:
+            await asyncio.sleep(0)
+    return found

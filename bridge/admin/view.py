@@ -3,7 +3,7 @@
 `BridgeView` is what the admin server needs; `bridge/app.py` implements it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -88,11 +88,11 @@ class BridgeView(Protocol):
     def sources(self) -> list[SourceStatus]:
         """All configured sources, by name."""
 
-    def services(self) -> list[ServiceStatus]:
-        """All mesh services, by namespace and name."""
+    def services(self) -> Iterable[ServiceStatus]:
+        """All mesh services, by namespace and host; made one by one, as they are taken."""
 
-    def resources(self, kind: Kind) -> list[ResourceStatus]:
-        """All published resources of a kind, by namespace and name."""
+    def resources(self, kind: Kind) -> Iterable[ResourceStatus]:
+        """All published resources of a kind, by namespace and name; made one by one, as they are taken."""
 
     def clients(self) -> list[ClientStatus]:
         """Who is connected to the MCP server."""

@@ -124,9 +124,10 @@ class Safety(StrictModel):
     hold: Duration = 600.0
     """How long held instances stay unless they recover or are released; a source's last ready one stays."""
     startup: Literal["hold", "serve"] = "hold"
-    """Whether answers wait until required sources are read; `serve` may make istiod delete what lacks."""
+    """Whether answers wait for required sources without a limit; `serve` waits `grace` and then may make
+    istiod delete what lacks."""
     grace: Duration = 60.0
-    """How long answers wait at start for sources that are not required."""
+    """How long answers wait at start for sources that are not required (with startup: serve, for all)."""
     max_age: Duration = 86400.0
     """Age up to which the retained copy of an unread source is served at start."""
     state_dir: str = ""

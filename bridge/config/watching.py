@@ -10,6 +10,9 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+_LOOK_MS = 5000
+"""How often to look without being notified: an edit may come before watching began."""
+
 
 async def changes(path: Path, known: bytes | None = None) -> AsyncGenerator[None, None]:
     """Give a value whenever the content of the file is another one than before, until cancelled.
@@ -18,7 +21,9 @@ async def changes(path: Path, known: bytes | None = None) -> AsyncGenerator[None
     vanishes is no change; what comes after it is one when it differs.
     """
     known = fingerprint(path) if known is None else known
-    async for _ in awatch(path.parent, recursive=False, watch_filter=None):
+    async for _ in awatch(
+        path.parent, recursive=False, watch_filter=None, rust_timeout=_LOOK_MS, yield_on_timeout=True
+    ):
         found = fingerprint(path)
         if found and found != known:
             known = found

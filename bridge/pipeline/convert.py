@@ -12,11 +12,11 @@ import msgspec
 
 from meshbridge.bridge.pipeline.endpoints import Endpoint, Surroundings, make_endpoints, workload_entry
 from meshbridge.bridge.pipeline.merge import MeshService
-from meshbridge.bridge.pipeline.values import EndpointMode
+from meshbridge.bridge.pipeline.values import EndpointMode, MeshKey, ServiceSettings
 from meshbridge.schemas import naming, wire
 from meshbridge.schemas.errors import ConversionError
 from meshbridge.schemas.istio import Resolution, ServiceEntry, Spec, WorkloadSelector
-from meshbridge.schemas.registry import Labels, Note, labels
+from meshbridge.schemas.registry import Labels, Note, ServiceKey, labels
 from meshbridge.schemas.resource import Kind, Resource, ResourceKey, resource
 from meshbridge.schemas.validation import MAX_ENDPOINTS, Severity, validate
 from meshbridge.schemas.validation_text import is_fqdn, is_ip
@@ -30,6 +30,17 @@ SERVICES_ANNOTATION = "meshbridge.io/services"
 _MAX_NAMED_SERVICES = 20
 
 
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """Everything about a service that decides whether its ServiceEntry is valid, once its endpoints are."""
+
+    key: MeshKey
+    around: Surroundings
+    settings: ServiceSettings
+    groups: tuple[ServiceKey, ...]
+    published: int
+    """Number of endpoints: 0, 1, or 2 for more; rules make no other difference."""
+
+
 class Converted(msgspec.Struct, frozen=True, gc=False):
     """The resources of one mesh service."""
 
@@ -39,7 +50,7 @@ class Converted(msgspec.Struct, frozen=True, gc=False):
     total: int
     """Endpoints known, served or not."""
     endpoints: tuple[Endpoint, ...] = ()
-    around: Surroundings | None = None
+    frame: Frame | None = None
 
     @property
     def ready(self) -> int:
@@ -61,20 +72,28 @@ def convert(service: MeshService, known: Converted | None = None) -> Converted:
     around = Surroundings(
         service.ports, resolution, _selector(service), bool(service.settings.subject_alt_names)
     )
-    reusable = known.endpoints if known is not None and known.around == around else ()
-    endpoints = make_endpoints(
-        service.members, around, {id(endpoint.member): endpoint for endpoint in reusable}
-    )
+    endpoints = make_endpoints(service.members, around, _reusable(known, around))
     for endpoint in endpoints:
         notes.extend(Note(endpoint.member.id, remark) for remark in endpoint.remarks)
         if endpoint.refusal:
             notes.append(Note(endpoint.member.id, f"left out: {endpoint.refusal}"))
     published = [endpoint for endpoint in endpoints if not endpoint.refusal]
-    make = _with_inline if around.selector is None else _with_workload_entries
     # Without endpoints a DNS entry would send traffic to its own host name.
     entered = around if published else msgspec.structs.replace(around, resolution=Resolution.STATIC)
-    resources = tuple(make(service, entered, published))
-    return Converted(resources, tuple(notes), len(service.members), endpoints, around)
+    frame = Frame(service.key, around, service.settings, service.groups, min(len(published), 2))
+    if around.selector is not None:
+        resources = tuple(_with_workload_entries(service, entered, published))
+    else:
+        is_valid = known is not None and known.frame == frame
+        resources = tuple(_with_inline(service, entered, published, is_valid=is_valid))
+    return Converted(resources, tuple(notes), len(service.members), endpoints, frame)
+
+
+def _reusable(known: Converted | None, around: Surroundings) -> dict[int, Endpoint]:
+    """Return endpoints that were made in equal surroundings, by the identity of their member."""
+    if known is None or known.frame is None or known.frame.around != around:
+        return {}
+    return {id(endpoint.member): endpoint for endpoint in known.endpoints}
 
 
 def entry_name(service: MeshService) -> str:
@@ -99,31 +118,32 @@ def _selector(service: MeshService) -> tuple[str, str] | None:
 
 
 def _with_inline(
-    service: MeshService, around: Surroundings, published: Sequence[Endpoint]
+    service: MeshService, around: Surroundings, published: Sequence[Endpoint], *, is_valid: bool
 ) -> Iterator[Resource]:
+    entry = _service_entry(service, around)
     for number, start in enumerate(range(0, len(published) or 1, MAX_ENDPOINTS), start=1):
         part = published[start : start + MAX_ENDPOINTS]
         name = (
             entry_name(service) if number == 1 else naming.resource_name(f"{service.key.host}-part{number}")
         )
-        # What rules say of a service with endpoints depends on whether it has none, one or several.
-        few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
-        spec = msgspec.structs.replace(_service_entry(service, around), endpoints=few)
-        body = wire.encode_service(spec, [endpoint.encoded for endpoint in part])
-        yield _checked(service, Kind.SERVICE_ENTRY, name, spec, body)
+        key = ResourceKey(Kind.SERVICE_ENTRY, service.key.namespace, name)
+        if not is_valid:
+            few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
+            _check(service, key, msgspec.structs.replace(entry, endpoints=few))
+        body = wire.encode_service(entry, [endpoint.encoded for endpoint in part])
+        yield resource(key, body, MANAGED_BY, _annotations(service))
 
 
 def _with_workload_entries(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint]
 ) -> Iterator[Resource]:
     entry = _service_entry(service, around)
-    yield _checked(service, Kind.SERVICE_ENTRY, entry_name(service), entry, wire.encode(entry))
+    yield _checked(service, Kind.SERVICE_ENTRY, entry_name(service), entry)
     for endpoint in published:
         member = endpoint.member
         ports = "-".join(str(port.number) for port in member.ports)
         name = naming.resource_name(f"{service.key.host}-{_place(member.address)}-{ports}")
-        spec = workload_entry(member, around)
-        yield _checked(service, Kind.WORKLOAD_ENTRY, name, spec, wire.encode(spec))
+        yield _checked(service, Kind.WORKLOAD_ENTRY, name, workload_entry(member, around))
 
 
 def _place(address: str) -> str:
@@ -146,14 +166,17 @@ def _service_entry(service: MeshService, around: Surroundings) -> ServiceEntry:
     )
 
 
-def _checked(service: MeshService, kind: Kind, name: str, spec: Spec, body: bytes) -> Resource:
-    annotations = _annotations(service)
+def _checked(service: MeshService, kind: Kind, name: str, spec: Spec) -> Resource:
     key = ResourceKey(kind, service.key.namespace, name)
-    problems = validate(kind, key.namespace, key.name, spec, MANAGED_BY, annotations)
+    _check(service, key, spec)
+    return resource(key, wire.encode(spec), MANAGED_BY, _annotations(service))
+
+
+def _check(service: MeshService, key: ResourceKey, spec: Spec) -> None:
+    problems = validate(key.kind, key.namespace, key.name, spec, MANAGED_BY, _annotations(service))
     errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
     if errors:
         raise ConversionError(f"{key} would be refused: {'; '.join(errors[:3])}")
-    return resource(key, body, MANAGED_BY, annotations)
 
 
 def _annotations(service: MeshService) -> Labels:

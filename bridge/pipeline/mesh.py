@@ -7,7 +7,9 @@ publisher drives it in slices.
 """
 
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -53,6 +55,17 @@ class Built(msgspec.Struct, frozen=True):
         return self.service.notes + self.converted.notes
 
 
+@dataclass
+class News:
+    """What the mesh met while it settled, for logs and metrics."""
+
+    quarantined: list[tuple[MeshKey, Built]] = field(default_factory=list)
+    bugs: list[tuple[ServiceKey, str]] = field(default_factory=list)
+    """Groups to which the rules could not be applied, with a traceback."""
+    problems: Counter[str] = field(default_factory=Counter)
+    """How many new notes the stages `merge` and `convert` made."""
+
+
 class Mesh:
     """All groups, members and resources, and what has to be looked at again."""
 
@@ -65,7 +78,7 @@ class Mesh:
         self._dirty: dict[ServiceKey, None] = {}
         self._touched: dict[MeshKey, None] = {}
         self._changes: dict[ResourceKey, Resource | None] = {}
-        self._quarantined: list[tuple[MeshKey, Built]] = []
+        self._news = News()
         self.configure(rules, precedence, guard)
 
     def configure(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
@@ -142,9 +155,9 @@ class Mesh:
         changes, self._changes = self._changes, {}
         return changes
 
-    def take_quarantined(self) -> list[tuple[MeshKey, Built]]:
-        """Return, once, the services that were quarantined since the last call."""
-        found, self._quarantined = self._quarantined, []
+    def take_news(self) -> News:
+        """Return, once, what there is to report since the last call."""
+        found, self._news = self._news, News()
         return found
 
     def evaluated(self, source: str) -> Iterator[Evaluated]:
@@ -164,7 +177,11 @@ class Mesh:
     def _evaluate(self, key: ServiceKey) -> set[MeshKey]:
         """Apply the rules to a group and return the mesh services it touches, before and after."""
         known = self._evaluated.get(key)
-        evaluated = evaluate(self.rules, self._known(key), known)
+        try:
+            evaluated = evaluate(self.rules, self._known(key), known)
+        except Exception:  # noqa: BLE001 - one odd group must not stop all others; it stays as it was
+            self._news.bugs.append((key, traceback.format_exc()))
+            return set()
         before = known.targets() if known else set()
         after = evaluated.targets()
         for target in before - after:
@@ -189,11 +206,19 @@ class Mesh:
         self._changes.update(after)
         if built is not None:
             self.services[key] = built
-            if built.error and (known is None or known.error != built.error):
-                self._quarantined.append((key, built))
+            self._note_news(key, built, known)
         else:
             self.services.pop(key, None)
             self._index.pop(key, None)
+
+    def _note_news(self, key: MeshKey, built: Built, known: Built | None) -> None:
+        if built.error and (known is None or known.error != built.error):
+            self._news.quarantined.append((key, built))
+        merged, converted = built.service.notes, built.converted.notes
+        if merged or converted:
+            old = set(known.notes) if known else set()
+            self._news.problems["merge"] += len(set(merged) - old)
+            self._news.problems["convert"] += len(set(converted) - old)
 
     def _build(self, key: MeshKey, known: Built | None) -> Built | None:
         contributions = self.contributions(key)

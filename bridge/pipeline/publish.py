@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from meshbridge.bridge.pipeline.catalog import Change
-from meshbridge.bridge.pipeline.mesh import Mesh
+from meshbridge.bridge.pipeline.mesh import Mesh, News
 from meshbridge.bridge.pipeline.sources import Source, waiting_for
 from meshbridge.bridge.sink import Sink
 from meshbridge.schemas.errors import SinkError
@@ -40,6 +40,9 @@ class PublisherMetrics(Protocol):
 
     def tripped(self, source: str) -> None:
         """The guard began to hold a source's losses."""
+
+    def problems(self, stage: str, count: int) -> None:
+        """A stage, `merge` or `convert`, found so many things that are not as they should be."""
 
     def quarantined(self, reason: str) -> None:
         """A mesh service can't be published in its newest state: `refused` by the rules, or a `bug`."""
@@ -107,7 +110,7 @@ class Publisher:
                 return  # Taken out of the configuration while its last event was on the way.
             if isinstance(event, SourceReport):
                 if source.report(event, self._clocks.wall()):
-                    log.info("source_state", source=name, state=str(event.state), reason=event.reason)
+                    log.info("source state", source=name, state=str(event.state), reason=event.reason)
                 return
             changes = await self._compare(name, event)
             self._apply(name, changes)
@@ -150,7 +153,7 @@ class Publisher:
         _ = self.sources[name]
         released = self.mesh.release(name, self._clocks.monotonic())
         self.unsaved.add(name)
-        log.warning("guard_released", source=name, instances=released)
+        log.warning("guard released", source=name, instances=released)
         self._wake.set()
         return released
 
@@ -183,11 +186,12 @@ class Publisher:
         catalog = self.mesh.catalog
         if isinstance(event, GroupUpdate):
             return catalog.compare([event.group])
-        changes = []
-        for start in range(0, len(event.groups), _GROUPS):
-            changes.extend(catalog.compare(event.groups[start : start + _GROUPS]))
+        groups = {group.key.name: group for group in event.groups}
+        changes = catalog.missing(name, groups)
+        found = list(groups.values())
+        for start in range(0, len(found), _GROUPS):
+            changes.extend(catalog.compare(found[start : start + _GROUPS]))
             await asyncio.sleep(0)
-        changes.extend(catalog.missing(name, [group.key.name for group in event.groups]))
         return changes
 
     def _apply(self, name: str, changes: Sequence[Change]) -> None:
@@ -197,16 +201,16 @@ class Publisher:
             self.unsaved.add(name)
         if guard.trip is not None and not was_holding:
             self._metrics.tripped(name)
-            log.warning("guard_holds", source=name, instances=guard.held, served_before=guard.trip.peak)
+            log.warning("guard holds", source=name, instances=guard.held, served_before=guard.trip.peak)
         elif guard.trip is None and was_holding:
-            log.info("guard_recovered", source=name)
+            log.info("guard recovered", source=name)
 
     async def _round(self) -> None:
         for name in self.mesh.expire(self._clocks.monotonic()):
             self.unsaved.add(name)
-            log.warning("guard_timed_out", source=name)
+            log.warning("guard timed out", source=name)
         await _in_slices(self.mesh.settle())
-        self._report_quarantined()
+        self._report(self.mesh.take_news())
         if self.waiting_for():
             return
         snapshot, delta = replace(self.snapshot, self.mesh.take_changes())
@@ -214,10 +218,15 @@ class Publisher:
             await self._publish(snapshot, delta)
         self._oldest.clear()
 
-    def _report_quarantined(self) -> None:
-        for key, built in self.mesh.take_quarantined():
+    def _report(self, news: News) -> None:
+        for key, built in news.quarantined:
             self._metrics.quarantined("bug" if built.is_bug else "refused")
-            log.error("service_quarantined", service=str(key), error=built.error)
+            log.error("service quarantined", service=str(key), error=built.error)
+        for group, bug in news.bugs:
+            self._metrics.quarantined("bug")
+            log.error("rules failed, the service stays as it was", service=str(group), error=bug)
+        for stage, count in news.problems.items():
+            self._metrics.problems(stage, count)
 
     async def _publish(self, snapshot: Snapshot, delta: Delta) -> None:
         self.snapshot = snapshot
@@ -229,7 +238,7 @@ class Publisher:
                 await sink.apply(publication)
             except SinkError as error:
                 self._metrics.sink_failed(sink.name)
-                log.error("sink_failed", sink=sink.name, error=str(error))
+                log.error("sink failed", sink=sink.name, error=str(error))
         self._metrics.published(publication)
         self._newer.set()
         self._newer = asyncio.Event()

@@ -41,7 +41,7 @@ def test_what_is_less_severe_than_the_level_is_not_logged(capsys: pytest.Capture
 def test_exceptions_are_one_json_line_with_their_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Log(format="json"))
 
-    structlog.get_logger("x").error("adapter_failed", exc_info=KeyError("weight"))
+    structlog.get_logger("x").error("adapter failed", exc_info=KeyError("weight"))
 
     [line] = capsys.readouterr().err.splitlines()
     assert "KeyError: 'weight'" in json.loads(line)["exception"]

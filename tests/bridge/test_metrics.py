@@ -11,7 +11,7 @@ from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Delta, Kind, Publication, ResourceKey, resource, snapshot
 
 ROOT = Path(__file__).parents[2]
-BOUNDED = {"source", "kind", "reason", "sink", "type", "task", "result"}
+BOUNDED = {"source", "kind", "reason", "sink", "type", "task", "result", "stage"}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def move_everything(metrics: Metrics) -> None:
     pipeline.tripped("vms")
     pipeline.quarantined("refused")
     metrics.pipeline.quarantined_services(1)
-    metrics.pipeline.problem("port")
+    metrics.pipeline.problems("merge", 1)
     metrics.pipeline.source_state("vms", SourceState.STALE)
     metrics.pipeline.source_size("vms", services=3, instances=9, held=2)
     metrics.gate(is_open=True)
@@ -75,7 +75,7 @@ def test_everything_counts_what_it_says(metrics: Metrics) -> None:
     assert value(metrics, "guard_trips_total", source="vms") == 1
     assert value(metrics, "quarantines_total", reason="refused") == 1
     assert value(metrics, "quarantined_services") == 1
-    assert value(metrics, "conversion_problems_total", reason="port") == 1
+    assert value(metrics, "conversion_problems_total", stage="merge") == 1
     assert value(metrics, "source_state", source="vms") == 2
     assert value(metrics, "source_services", source="vms") == 3
     assert value(metrics, "source_instances", source="vms") == 9

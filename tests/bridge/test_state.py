@@ -96,9 +96,9 @@ def test_nothing_kept_is_nothing_to_speak_of(files: StateFiles) -> None:
 @pytest.mark.parametrize(
     ("source", "fingerprint", "now", "event"),
     [
-        ("vms", "f1", 1000.0 + DAY + 1, "state_too_old"),
-        ("vms", "f2", 1000.0, "state_of_another_registry"),
-        ("other", "f1", 1000.0, "state_of_another_registry"),
+        ("vms", "f1", 1000.0 + DAY + 1, "state too old"),
+        ("vms", "f2", 1000.0, "state of another registry"),
+        ("other", "f1", 1000.0, "state of another registry"),
     ],
 )
 def test_copy_that_does_not_fit_is_not_used_and_stays(
@@ -146,7 +146,7 @@ def test_damaged_file_is_set_aside(files: StateFiles, folder: Path, what: str) -
     with capture_logs() as logs:
         assert load(files) is None
 
-    assert [entry["event"] for entry in logs] == ["state_unusable"]
+    assert [entry["event"] for entry in logs] == ["state unusable"]
     assert not path.exists()
     assert (folder / "vms.damaged").read_bytes() == content
     assert load(files) is None
@@ -162,7 +162,7 @@ def test_damaged_file_that_can_not_be_set_aside_is_said_and_left(
     with capture_logs() as logs:
         assert load(files) is None
 
-    assert [entry["event"] for entry in logs] == ["state_unusable", "state_not_set_aside"]
+    assert [entry["event"] for entry in logs] == ["state unusable", "state not set aside"]
 
 
 def test_file_that_can_not_be_read_stays_where_it_is(files: StateFiles, folder: Path) -> None:
@@ -171,7 +171,7 @@ def test_file_that_can_not_be_read_stays_where_it_is(files: StateFiles, folder: 
     with capture_logs() as logs:
         assert load(files) is None
 
-    assert [entry["event"] for entry in logs] == ["state_unreadable"]
+    assert [entry["event"] for entry in logs] == ["state unreadable"]
     assert (folder / "vms.state").exists()
 
 

@@ -99,7 +99,7 @@ async def test_source_that_is_unavailable_is_reported_and_tried_again() -> None:
 
     assert events == [SourceReport(SourceState.CONNECTING, "zk: connect: refused"), SYNC]
     assert adapter.pauses[0] <= 0.5
-    assert [(entry["event"], entry["reason"]) for entry in logs] == [("registry_failed", "refused")]
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [("registry failed", "refused")]
     assert restarts == 1
 
 
@@ -139,7 +139,7 @@ async def test_bug_is_logged_with_its_traceback_and_tried_again_slowly() -> None
 
     assert events[0] == SourceReport(SourceState.CONNECTING, "bug: KeyError: 'weight'")
     assert len(adapter.started) < 100
-    assert logs[0]["event"] == "adapter_failed"
+    assert logs[0]["event"] == "adapter failed"
     assert logs[0]["exc_info"].__traceback__ is not None
 
 

@@ -2,6 +2,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -331,3 +332,28 @@ def test_what_is_converted_is_valid_by_istiods_rules(members: list[Member], chos
     assert converted.ready + left_out == served
     assert converted.total == len(made.members)
     assert convert(made, converted) == converted, "what is known changes nothing"
+
+
+@settings(deadline=None)
+@given(st.lists(MEMBERS, min_size=2, max_size=5), st.integers(1, 4), SETTINGS)
+def test_an_earlier_state_saves_work_and_changes_nothing(
+    members: list[Member], earlier: int, chosen: ServiceSettings
+) -> None:
+    before, now = (
+        msgspec.structs.replace(
+            merge(KEY, [Contribution(ServiceKey("vms", "shop"), tuple(some))]), settings=chosen
+        )
+        for some in (members[:earlier], members)
+    )
+    try:
+        known = convert(before)
+    except ConversionError:
+        return
+
+    try:
+        fresh = convert(now)
+    except ConversionError:
+        with pytest.raises(ConversionError):
+            convert(now, known)
+    else:
+        assert convert(now, known) == fresh

@@ -171,19 +171,19 @@ def test_refused_service_keeps_its_last_valid_copy() -> None:
     assert not built.is_bug
     assert changes[valid.resources[0].key] is valid.resources[0]
     assert world.addresses(PAY_HOST) == ["10.0.0.4"]
-    assert world.mesh.take_quarantined() == [(SHOP_HOST, built)]
+    assert world.mesh.take_news().quarantined == [(SHOP_HOST, built)]
 
 
 def test_quarantine_is_told_once_for_each_reason_and_ends_with_a_valid_state() -> None:
     world = World()
     world.says(group(SHOP, [vm(1)], {"export_to": ".,*"}))
-    assert len(world.mesh.take_quarantined()) == 1
+    assert len(world.mesh.take_news().quarantined) == 1
 
     world.says(group(SHOP, [vm(1), vm(2)], {"export_to": ".,*"}))
-    assert world.mesh.take_quarantined() == []
+    assert world.mesh.take_news().quarantined == []
 
     world.says(group(SHOP, [vm(1), vm(2)], {"export_to": "no place"}))
-    assert len(world.mesh.take_quarantined()) == 1
+    assert len(world.mesh.take_news().quarantined) == 1
 
     world.says(group(SHOP, [vm(1), vm(2)]))
     assert world.mesh.services[SHOP_HOST].error == ""
@@ -199,6 +199,31 @@ def test_service_that_was_never_valid_makes_nothing() -> None:
     assert changes == {}
     assert built.converted.resources == ()
     assert (built.converted.ready, built.converted.total) == (0, 1)
+
+
+def test_rules_that_fail_leave_the_group_as_it_was_and_stop_nobody() -> None:
+    world = World()
+    world.says(group(SHOP, [vm(1)]))
+    odd = vm(2, ports=("none",))  # Nothing checks a type that no adapter gets wrong.
+
+    changes = world.says(group(SHOP, [vm(1), odd]), group(PAY, [vm(3)]))
+
+    assert world.addresses(SHOP_HOST) == ["10.0.0.1"]
+    assert names(changes)["pay.vms.mesh"]
+    [(key, bug)] = world.mesh.take_news().bugs
+    assert key == SHOP
+    assert "Traceback" in bug
+
+
+def test_new_notes_are_counted_once() -> None:
+    world = World()
+    named = Instance("vm-1", "vm-1.example", (Port("http", 80, "http"),))
+
+    world.says(group(SHOP, [named]))
+    assert world.mesh.take_news().problems["convert"] == 1
+
+    world.says(group(SHOP, [named, vm(2)]))
+    assert world.mesh.take_news().problems["convert"] == 0
 
 
 def test_unforeseen_exception_quarantines_one_service_with_a_traceback() -> None:

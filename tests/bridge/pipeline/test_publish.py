@@ -62,6 +62,9 @@ class Counts:
     def tripped(self, source: str) -> None:
         self.seen.append(f"tripped {source}")
 
+    def problems(self, stage: str, count: int) -> None:
+        self.seen.append(f"{count} problems of {stage}")
+
     def quarantined(self, reason: str) -> None:
         self.seen.append(f"quarantined {reason}")
 
@@ -316,7 +319,7 @@ async def test_failing_sink_stops_no_other() -> None:
 
         assert len(sinks[1].got) == 1
         assert world.counts.seen == ["failed broken", "published 1"]
-        assert [entry["sink"] for entry in logs if entry["event"] == "sink_failed"] == ["broken"]
+        assert [entry["sink"] for entry in logs if entry["event"] == "sink failed"] == ["broken"]
 
 
 async def test_late_event_of_a_removed_source_is_ignored() -> None:
@@ -352,8 +355,8 @@ async def test_guard_that_trips_is_counted_and_said_and_so_is_its_recovery() -> 
 
         assert world.counts.seen == ["published 1", "tripped vms"]
         holds, recovered = [entry for entry in logs if entry["event"].startswith("guard")]
-        assert (holds["event"], holds["instances"], holds["served_before"]) == ("guard_holds", 19, 20)
-        assert recovered["event"] == "guard_recovered"
+        assert (holds["event"], holds["instances"], holds["served_before"]) == ("guard holds", 19, 20)
+        assert recovered["event"] == "guard recovered"
         assert len(await world.quiet()) == 1
 
 
@@ -399,7 +402,7 @@ async def test_quarantined_services_are_counted_by_reason() -> None:
 
         assert sorted(world.counts.seen) == ["published 1", "quarantined bug", "quarantined refused"]
         assert world.sinks[0].names == ["shop.vms.mesh"]
-        said = {entry["service"]: entry["error"] for entry in logs if entry["event"] == "service_quarantined"}
+        said = {entry["service"]: entry["error"] for entry in logs if entry["event"] == "service quarantined"}
         assert "exportTo" in said["meshbridge/a.vms.mesh"]
         assert "Traceback" in said["meshbridge/b.vms.mesh"]
 
@@ -446,7 +449,7 @@ async def test_change_of_state_is_said_once() -> None:
             for _ in range(3):
                 await world.says(SourceReport(SourceState.DENIED, "forbidden"))
 
-        assert [(entry["event"], entry["state"]) for entry in logs] == [("source_state", "denied")]
+        assert [(entry["event"], entry["state"]) for entry in logs] == [("source state", "denied")]
 
 
 async def test_other_rules_are_published_as_one_change() -> None:

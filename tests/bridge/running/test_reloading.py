@@ -71,8 +71,8 @@ async def test_source_that_is_taken_out_leaves_and_one_that_is_added_comes(
             await eventually(lambda: site.held(client).keys() == {"shop.a.mesh", "shop.c.mesh"})
 
         assert [source.name for source in bridge.view.sources()] == ["a", "c"]
-        assert {"event": "source_removed", "source": "b", "log_level": "info"} in logs
-        assert not [entry for entry in logs if entry["event"] == "source_replaced"]
+        assert {"event": "source removed", "source": "b", "log_level": "info"} in logs
+        assert not [entry for entry in logs if entry["event"] == "source replaced"]
         assert not await site.metric(bridge, 'meshbridge_adapter_attempts_total{kind="inventory",source="b"}')
 
 
@@ -85,10 +85,10 @@ async def test_new_order_of_sources_is_new_precedence(site: Any, eventually: Any
 
     async with site.connected() as (bridge, client):
         await eventually(lambda: site.held(client))
-        assert bridge.view.services()[0].sources == ["a", "b"]
+        assert next(bridge.view.services()).sources == ["a", "b"]
         site.configure(*reversed(sources), rules=rules)
         bridge.reloading.request()
-        await eventually(lambda: bridge.view.services()[0].sources == ["b", "a"])
+        await eventually(lambda: next(bridge.view.services()).sources == ["b", "a"])
 
 
 async def test_invalid_file_is_refused_and_changes_nothing(site: Any, eventually: Any) -> None:
@@ -105,7 +105,7 @@ async def test_invalid_file_is_refused_and_changes_nothing(site: Any, eventually
 
         assert "hosst" in bridge.view.last_reload_error()
         assert await reloads(site, bridge, "refused") >= 1
-        assert [entry for entry in logs if entry["event"] == "reload_refused"]
+        assert [entry for entry in logs if entry["event"] == "reload refused"]
         assert [source.name for source in bridge.view.sources()] == ["vms"]
         assert bridge.view.generation == generation
         assert site.held(client) == {"shop.vms.mesh": ["10.0.0.1"]}
@@ -131,9 +131,9 @@ async def test_adapter_that_can_not_be_made_refuses_the_whole_file(site: Any, ev
         bridge.reloading.request()
         await eventually(bridge.view.last_reload_error)
 
-        assert "a file can't be used" in bridge.view.last_reload_error()
+        assert "source vms: probe.tls: a file can't be used" in bridge.view.last_reload_error()
         assert [source.name for source in bridge.view.sources()] == ["vms"]
-        assert len(bridge.view.services()) == 1
+        assert len(list(bridge.view.services())) == 1
 
 
 async def test_bug_met_while_reading_a_file_keeps_the_old_one_in_force(
@@ -154,7 +154,7 @@ async def test_bug_met_while_reading_a_file_keeps_the_old_one_in_force(
             await eventually(bridge.view.last_reload_error)
 
         assert bridge.view.last_reload_error() == "KeyError('weight')"
-        assert [entry["exc_info"] for entry in logs if entry["event"] == "reload_refused"]
+        assert [entry["exc_info"] for entry in logs if entry["event"] == "reload refused"]
         assert [source.name for source in bridge.view.sources()] == ["vms"]
 
 
@@ -206,7 +206,7 @@ async def test_running_program_reloads_on_sighup_and_stops_on_sigterm(
         assert (started["sources"], started["mcp"][:10]) == (1, "127.0.0.1:")
         site.configure(site.source("vms", "vms.yaml"), defaults={"hosst": "x"})
         os.kill(os.getpid(), signal.SIGHUP)
-        await eventually(lambda: said("reload_refused"))
+        await eventually(lambda: said("reload refused"))
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(program, 5.0)
     finally:
@@ -242,4 +242,4 @@ async def test_probes_can_be_switched_on(site: Any, eventually: Any, state: str)
         bridge.reloading.request()
         await eventually(lambda: "probes" in bridge.view.sources()[0].details)
 
-        assert len(bridge.view.services()) == 1
+        assert len(list(bridge.view.services())) == 1

@@ -109,9 +109,9 @@ async def test_directory_that_can_not_be_written_is_said_once_and_the_bridge_run
             site.state.unlink()
             await saving.now()
 
-    said = [entry["event"] for entry in logs if entry["event"].startswith("state_")]
-    assert said.count("state_not_written") == 1
-    assert said.count("state_written_again") == 1
+    said = [entry["event"] for entry in logs if entry["event"].startswith("state ")]
+    assert said.count("state not written") == 1
+    assert said.count("state written again") == 1
     assert saving.results == ["failed", "failed", "ok"]
 
 
