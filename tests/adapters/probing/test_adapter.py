@@ -395,7 +395,7 @@ def test_an_unreadable_tls_file_is_a_configuration_error(scene: Any, tmp_path: p
     http = {"scheme": "https", "tls": {"ca_file": str(tmp_path / "missing.pem")}}
     settings = ProbeSettings.model_validate({"http": http})
 
-    with pytest.raises(ConfigError, match="probe.tls"):
+    with pytest.raises(ConfigError, match=r"probe\.tls"):
         Probing(scene.registry, settings, AdapterContext("vms"))
 
 
