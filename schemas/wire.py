@@ -56,15 +56,29 @@ def encode(spec: Spec) -> bytes:
         ValueError: a number doesn't fit its field, or a text has lone surrogates.
     """
     if isinstance(spec, ServiceEntry):
-        return encode_service(spec, [encode_endpoint(endpoint) for endpoint in spec.endpoints])
+        return encode_service(
+            spec, [encode_endpoint(found.address, encode_rest(found)) for found in spec.endpoints]
+        )
     if isinstance(spec, WorkloadEntry):
         return _workload_entry(spec)
     return _workload_group(spec)
 
 
-def encode_endpoint(endpoint: WorkloadEntry) -> bytes:
+def encode_rest(endpoint: WorkloadEntry) -> bytes:
+    """Return the bytes of everything but the address, which is often all that endpoints differ in."""
+    return _all_but_address(
+        tuple(endpoint.ports.items()),
+        tuple(endpoint.labels.items()),
+        endpoint.network,
+        endpoint.locality,
+        endpoint.weight,
+        endpoint.service_account,
+    )
+
+
+def encode_endpoint(address: str, rest: bytes) -> bytes:
     """Return one endpoint as it stands in a ServiceEntry's bytes, for `encode_service`."""
-    return delimited(6, _workload_entry(endpoint))
+    return delimited(6, string(1, address) + rest)
 
 
 def encode_service(spec: ServiceEntry, endpoints: Iterable[bytes]) -> bytes:
@@ -120,9 +134,7 @@ def _port(port: ServicePort) -> bytes:
 
 
 def _workload_entry(spec: WorkloadEntry) -> bytes:
-    ports, labels = tuple(spec.ports.items()), tuple(spec.labels.items())
-    rest = _all_but_address(ports, labels, spec.network, spec.locality, spec.weight, spec.service_account)
-    return string(1, spec.address) + rest
+    return string(1, spec.address) + encode_rest(spec)
 
 
 # Small on purpose: endpoints that share come together, and more would not stay in the processor's cache.

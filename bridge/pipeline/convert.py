@@ -120,7 +120,7 @@ def _selector(service: MeshService) -> tuple[str, str] | None:
 def _with_inline(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint], *, is_valid: bool
 ) -> Iterator[Resource]:
-    entry = _service_entry(service, around)
+    entry, annotations = _service_entry(service, around), _annotations(service)
     for number, start in enumerate(range(0, len(published) or 1, MAX_ENDPOINTS), start=1):
         part = published[start : start + MAX_ENDPOINTS]
         name = (
@@ -129,21 +129,27 @@ def _with_inline(
         key = ResourceKey(Kind.SERVICE_ENTRY, service.key.namespace, name)
         if not is_valid:
             few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
-            _check(service, key, msgspec.structs.replace(entry, endpoints=few))
+            _check(key, msgspec.structs.replace(entry, endpoints=few), annotations)
         body = wire.encode_service(entry, [endpoint.encoded for endpoint in part])
-        yield resource(key, body, MANAGED_BY, _annotations(service))
+        yield resource(key, body, MANAGED_BY, annotations)
 
 
 def _with_workload_entries(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint]
 ) -> Iterator[Resource]:
-    entry = _service_entry(service, around)
-    yield _checked(service, Kind.SERVICE_ENTRY, entry_name(service), entry)
+    specs: list[tuple[Kind, str, Spec]] = [
+        (Kind.SERVICE_ENTRY, entry_name(service), _service_entry(service, around))
+    ]
     for endpoint in published:
         member = endpoint.member
         ports = "-".join(str(port.number) for port in member.ports)
         name = naming.resource_name(f"{service.key.host}-{_place(member.address)}-{ports}")
-        yield _checked(service, Kind.WORKLOAD_ENTRY, name, workload_entry(member, around))
+        specs.append((Kind.WORKLOAD_ENTRY, name, workload_entry(member, around)))
+    annotations = _annotations(service)
+    for kind, name, spec in specs:
+        key = ResourceKey(kind, service.key.namespace, name)
+        _check(key, spec, annotations)
+        yield resource(key, wire.encode(spec), MANAGED_BY, annotations)
 
 
 def _place(address: str) -> str:
@@ -166,14 +172,8 @@ def _service_entry(service: MeshService, around: Surroundings) -> ServiceEntry:
     )
 
 
-def _checked(service: MeshService, kind: Kind, name: str, spec: Spec) -> Resource:
-    key = ResourceKey(kind, service.key.namespace, name)
-    _check(service, key, spec)
-    return resource(key, wire.encode(spec), MANAGED_BY, _annotations(service))
-
-
-def _check(service: MeshService, key: ResourceKey, spec: Spec) -> None:
-    problems = validate(key.kind, key.namespace, key.name, spec, MANAGED_BY, _annotations(service))
+def _check(key: ResourceKey, spec: Spec, annotations: Labels) -> None:
+    problems = validate(key.kind, key.namespace, key.name, spec, MANAGED_BY, annotations)
     errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
     if errors:
         raise ConversionError(f"{key} would be refused: {'; '.join(errors[:3])}")

@@ -3,16 +3,15 @@
 That makes one changed instance of a service of a thousand cost one encoding, not a thousand.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from meshbridge.bridge.pipeline.values import Member
 from meshbridge.schemas import wire
 from meshbridge.schemas.istio import Resolution, ServicePort, WorkloadEntry
-from meshbridge.schemas.registry import Port
 from meshbridge.schemas.validation import TLS_MODE, Severity, validate_endpoint
-from meshbridge.schemas.validation_text import is_unix
+from meshbridge.schemas.validation_text import is_ip, is_unix
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -47,69 +46,23 @@ def make_endpoints(
         around: their service.
         known: earlier endpoints in equal surroundings, by the `id()` of their member.
     """
-    shapes = _Shapes(around.ports)
+    maker = _Maker(around)
     return tuple(
-        known.get(id(member)) or _make(member, around, shapes)
-        for member in members
-        if member.health.is_served
+        known.get(id(member)) or maker.endpoint(member) for member in members if member.health.is_served
     )
 
 
 def workload_entry(member: Member, around: Surroundings) -> WorkloadEntry:
     """Return the member as a WorkloadEntry."""
-    return _workload_entry(member, around, _Shapes(around.ports))
-
-
-class _Shapes:
-    """What port lists of members mean for an endpoint; nearly all members of a service share one list."""
-
-    def __init__(self, ports: Sequence[ServicePort]) -> None:
-        self.ports = ports
-        self.names = tuple(port.name for port in ports)
-        self._known: dict[tuple[Port, ...], tuple[dict[str, int], list[ServicePort]]] = {}
-
-    def of(self, ports: tuple[Port, ...]) -> tuple[dict[str, int], list[ServicePort]]:
-        """Return the numbers that differ from the service's, and the service's ports that are lacking."""
-        found = self._known.get(ports)
-        if found is None:
-            own = {port.name: port.number for port in ports}
-            differing = {
-                port.name: own[port.name]
-                for port in self.ports
-                if own.get(port.name, port.number) != port.number
-            }
-            lacking = [port for port in self.ports if port.name not in own]
-            found = self._known[ports] = (differing, lacking)
-        return found
-
-
-def _make(member: Member, around: Surroundings, shapes: _Shapes) -> Endpoint:
-    entry = _workload_entry(member, around, shapes)
-    problems = validate_endpoint(
-        entry,
-        around.resolution,
-        shapes.names,
-        len(shapes.ports),
-        has_subject_alt_names=around.has_subject_alt_names,
-    )
-    errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
-    return Endpoint(
-        member=member,
-        encoded=b"" if errors else wire.encode_endpoint(entry),
-        remarks=tuple(_remarks(member, around, shapes)),
-        refusal="; ".join(errors),
-    )
-
-
-def _workload_entry(member: Member, around: Surroundings, shapes: _Shapes) -> WorkloadEntry:
     carried = dict(member.labels)
     if _needs_account(member, around, carried):
         del carried[TLS_MODE]
     if around.selector is not None:
         carried[around.selector[0]] = around.selector[1]
+    own = {port.name: port.number for port in member.ports}
     return WorkloadEntry(
         address=member.address,
-        ports={} if is_unix(member.address) else shapes.of(member.ports)[0],
+        ports={} if is_unix(member.address) else _differing(own, around.ports),
         labels=carried,
         network=member.network,
         locality=member.locality,
@@ -118,9 +71,72 @@ def _workload_entry(member: Member, around: Surroundings, shapes: _Shapes) -> Wo
     )
 
 
-def _remarks(member: Member, around: Surroundings, shapes: _Shapes) -> Iterator[str]:
-    for port in shapes.of(member.ports)[1]:
-        yield f"it lacks the port {port.name}: proxies will try {port.number}"
+def _differing(own: Mapping[str, int], ports: Iterable[ServicePort]) -> dict[str, int]:
+    """Return the numbers of a member's ports that are not the service's."""
+    return {port.name: own[port.name] for port in ports if own.get(port.name, port.number) != port.number}
+
+
+class _Like(msgspec.Struct, frozen=True, gc=False):
+    """What endpoints have in common that differ in their IP address only."""
+
+    rest: bytes
+    remarks: tuple[str, ...]
+    refusal: str
+
+
+class _Maker:
+    """Makes the endpoints of one service; what is alike is judged and encoded once."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._names = tuple(port.name for port in around.ports)
+        self._known: dict[tuple[object, ...], _Like] = {}
+
+    def endpoint(self, member: Member) -> Endpoint:
+        """Return the endpoint of a member."""
+        like = self._like(member)
+        encoded = b"" if like.refusal else wire.encode_endpoint(member.address, like.rest)
+        return Endpoint(member, encoded, like.remarks, like.refusal)
+
+    def _like(self, member: Member) -> _Like:
+        if not is_ip(member.address):  # Rules speak of such addresses, so each is judged by itself.
+            return self._judge(member)
+        looks = (
+            member.ports,
+            member.labels,
+            member.network,
+            member.locality,
+            member.weight,
+            member.service_account,
+        )
+        found = self._known.get(looks)
+        if found is None:
+            found = self._known[looks] = self._judge(member)
+        return found
+
+    def _judge(self, member: Member) -> _Like:
+        around = self._around
+        entry = workload_entry(member, around)
+        problems = validate_endpoint(
+            entry,
+            around.resolution,
+            self._names,
+            len(self._names),
+            has_subject_alt_names=around.has_subject_alt_names,
+        )
+        errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
+        return _Like(
+            rest=b"" if errors else wire.encode_rest(entry),
+            remarks=tuple(_remarks(member, around)),
+            refusal="; ".join(errors),
+        )
+
+
+def _remarks(member: Member, around: Surroundings) -> Iterator[str]:
+    own = {port.name for port in member.ports}
+    for port in around.ports:
+        if port.name not in own:
+            yield f"it lacks the port {port.name}: proxies will try {port.number}"
     if _needs_account(member, around, dict(member.labels)):
         yield f"label {TLS_MODE}: istio needs a service account; left out"
 
