@@ -140,7 +140,8 @@ class PipelineMetrics:
         self._quarantined = declare.gauge(
             "meshbridge_quarantined_services", "Mesh services whose last valid form is served, or none."
         )
-        self._resources = declare.gauge("meshbridge_resources", "Resources published.", "type")
+        resources = declare.gauge("meshbridge_resources", "Resources published.", "type")
+        self._resources = {kind: resources.labels(kind.value) for kind in Kind}
         self._generation = declare.gauge(
             "meshbridge_snapshot_generation", "Number of the newest publication."
         )
@@ -179,8 +180,8 @@ class PipelineMetrics:
         """A snapshot went to the sinks."""
         self._publications.inc()
         self._generation.set(publication.generation)
-        for kind in Kind:
-            self._resources.labels(kind.value).set(len(publication.snapshot[kind].resources))
+        for kind, gauge in self._resources.items():
+            gauge.set(len(publication.snapshot[kind].resources))
 
     def sink_failed(self, sink: str) -> None:
         """A sink did not take a snapshot."""

@@ -44,7 +44,10 @@ class Health(StrEnum):
     @property
     def is_served(self) -> bool:
         """Whether an instance in this state is an endpoint."""
-        return self in (Health.READY, Health.UNKNOWN)
+        return self in _SERVED
+
+
+_SERVED = (Health.READY, Health.UNKNOWN)
 
 
 class ServiceKey(msgspec.Struct, frozen=True, order=True, gc=False):

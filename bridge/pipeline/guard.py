@@ -171,4 +171,6 @@ def _served(group: InstanceGroup) -> int:
 def _drained(old: InstanceGroup, new: InstanceGroup) -> int:
     """Return how many served instances of `old` the registry now takes out on purpose."""
     draining = {instance.id for instance in new.instances if _is_draining(instance)}
+    if not draining:
+        return 0
     return sum(instance.id in draining for instance in old.instances if _is_served(instance))
