@@ -25,7 +25,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from meshbridge.adapters.probing.settings import ProbeSettings
 from meshbridge.schemas.registry import InstanceGroup, SourceEvent
@@ -104,6 +104,8 @@ class AdapterConfig(StrictModel):
     """Name of the source: part of host names, metrics and messages."""
     required: bool = True
     """Whether answers wait for this source's first full read (or its retained copy) at start."""
+    unessential: ClassVar[frozenset[str]] = frozenset({"required", "probe"})
+    """Settings that do not say which registry this is: retained groups outlive a change of them."""
     probe: ProbeSettings | None = None
     """Active checks of this source's instances. Default: none, the registry's word on health stands."""
 

@@ -113,9 +113,9 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bri
                 yield Bridge(view, publisher, reloading, mcp_address, admin_address)
             finally:
                 await watching.stop()
+                await retaining.save()  # Before its task is cancelled, which may be writing.
                 for task in background:
                     task.cancel()
-                await retaining.save()
         finally:
             # Clients keep what they have: they are sent away before anything of it is taken back.
             await _stop_mcp(mcp)

@@ -5,14 +5,19 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from meshbridge.adapters.base import AdapterConfig, AdapterContext
 from meshbridge.bridge.config.models import Config
 from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.supervise import bug_text
 from meshbridge.bridge.watching import expanded, kind_of
 from meshbridge.schemas.errors import RegistryError
 from meshbridge.schemas.registry import FullSync, SourceEvent
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -50,6 +55,9 @@ async def _check(config: AdapterConfig, mesh: Mesh, within: float) -> SourceChec
         check.error = f"{error.operation}: {error.reason}"
     except TimeoutError:
         check.error = f"not read within {within:g} seconds"
+    except Exception as error:
+        log.exception("adapter failed", source=config.name)
+        check.error = f"bug: {bug_text(error)}"
     else:
         check.ok = True
         check.services = len(sync.groups)

@@ -6,6 +6,7 @@ The bridge probes them, and a client that behaves like istiod follows what is se
 
 import asyncio
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -154,14 +155,15 @@ def _print_entries(bridge: Bridge) -> None:
 
 
 async def _serve_on(bridge: Bridge) -> None:
+    program = sys.argv[0]
     print_lines(
         [
             "",
             f"Serving MCP on {bridge.mcp_address} and the admin interface on {bridge.admin_address}.",
             "In another terminal:",
-            "  meshbridge get serviceentries -o yaml",
-            "  meshbridge explain shop.vms.mesh",
-            f"  meshbridge client {bridge.mcp_address}",
+            f"  {program} get serviceentries -o yaml",
+            f"  {program} explain shop.vms.mesh",
+            f"  {program} client {bridge.mcp_address}",
             "Ctrl-C stops it.",
         ]
     )

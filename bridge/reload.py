@@ -65,6 +65,7 @@ class Reloading:
     async def _reload(self, path: Path) -> None:
         try:
             config = load(path, os.environ)
+            rules = Rules(config.rules, config.defaults)
             starts = self._watching.prepare(config.sources)
         except Exception as error:  # Nothing about a new file may end what runs by the old one.
             bug = None if isinstance(error, ConfigError) else error
@@ -76,18 +77,15 @@ class Reloading:
         if config == self._config:
             self._metrics.reloaded("unchanged")
             return
-        await self._apply(config, starts)
+        await self._apply(config, rules, starts)
         self._metrics.reloaded("applied")
         log.info("reloaded", needs_restart=self._needs_restart(config))
         self._config = config
 
-    async def _apply(self, config: Config, starts: Mapping[str, Start | None]) -> None:
+    async def _apply(self, config: Config, rules: Rules, starts: Mapping[str, Start | None]) -> None:
         names = [part.name for part in expanded(config.sources)]
-        old = [name for name in self._publisher.sources if name not in names]
-        rules = Rules(config.rules, config.defaults)
         await self._publisher.reconfigure(
-            # Sources that are about to go still need a rank until they are gone.
-            lambda mesh: mesh.configure(rules, [*names, *old], guard_settings(config.safety))
+            lambda mesh: mesh.configure(rules, names, guard_settings(config.safety))
         )
         self._publisher.gate = gate_settings(config.safety)
         await self._watching.apply(starts, time.time())
@@ -99,9 +97,11 @@ class Reloading:
             for name in ("outputs", "admin", "log")
             if getattr(config, name) != getattr(self._config, name)
         ]
-        if config.safety.state_dir != self._config.safety.state_dir:
-            changed.append("safety.state_dir")
-        return changed
+        return changed + [
+            f"safety.{name}"
+            for name in ("state_dir", "max_age")
+            if getattr(config.safety, name) != getattr(self._config.safety, name)
+        ]
 
 
 def guard_settings(safety: Safety) -> GuardSettings:

@@ -32,6 +32,7 @@ class Retaining:
         self._fingerprints: dict[str, str] = {}
         self._saved: dict[str, float] = {}
         self._is_failing = False
+        self._turn = asyncio.Lock()
 
     async def restore(self, config: AdapterConfig) -> None:
         """Give the publisher what is kept of a source, unless it knows the source already."""
@@ -51,13 +52,17 @@ class Retaining:
             await self.save()
 
     async def save(self) -> None:
-        """Write the files of the sources that changed since the last time."""
+        """Write the files of the sources that changed since the last time.
+
+        Waits for writes that are under way: an older copy must not replace a newer one.
+        """
         if self._files is None:
             return
-        unsaved, self._publisher.unsaved = self._publisher.unsaved, set()
-        for source in list(self._publisher.sources.values()):
-            if source.name in unsaved or self._looks_old(source):
-                await self._save(self._files, source)
+        async with self._turn:
+            unsaved, self._publisher.unsaved = self._publisher.unsaved, set()
+            for source in list(self._publisher.sources.values()):
+                if source.name in unsaved or self._looks_old(source):
+                    await self._save(self._files, source)
 
     def _looks_old(self, source: Source) -> bool:
         """Whether the file seems much older than what it holds, because nothing has changed for long."""

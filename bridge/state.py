@@ -46,7 +46,7 @@ class StateFiles:
         Raises:
             OSError: the directory can't be written.
         """
-        body = msgspec.msgpack.encode(list(groups))
+        body = _encode(groups)
         header = Header(FORMAT, source, fingerprint, now, hashlib.sha256(body).hexdigest())
         self._directory.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._directory, prefix=".new-")
@@ -94,6 +94,13 @@ class StateFiles:
             path.replace(aside)
         except OSError as error:
             log.error("state not set aside", file=str(path), reason=str(error))
+
+
+def _encode(groups: Iterable[InstanceGroup]) -> bytes:
+    """Return the groups as one MessagePack array, made one by one: no encoder holds the GIL for long."""
+    encoder = msgspec.msgpack.Encoder()
+    pieces = [encoder.encode(group) for group in groups]
+    return b"\xdd" + len(pieces).to_bytes(4, "big") + b"".join(pieces)
 
 
 def _parse(content: bytes) -> tuple[Header, list[InstanceGroup]]:

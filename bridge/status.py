@@ -1,5 +1,6 @@
 """A running bridge as the admin interface sees it."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 from meshbridge.bridge.admin.view import Readiness, ResourceStatus, ServiceStatus, SourceStatus
@@ -100,8 +101,9 @@ class RunningBridge:
     def _service(self, key: MeshKey, built: Built) -> ServiceStatus:
         name = entry_name(built.service)
         entry = ResourceKey(Kind.SERVICE_ENTRY, key.namespace, name)
-        held = sum(len(self._publisher.mesh.effective(group).held) for group in built.service.groups)
-        problems = [f"{note.record}: {note.reason}" for note in built.notes]
+        groups = [self._publisher.mesh.effective(group) for group in built.service.groups]
+        notes = (*itertools.chain.from_iterable(group.notes for group in groups), *built.notes)
+        problems = [f"{note.record}: {note.reason}" for note in notes]
         return ServiceStatus(
             namespace=key.namespace,
             name=name,
@@ -109,7 +111,7 @@ class RunningBridge:
             ports=[f"{port.number}/{(port.protocol or 'auto').lower()}" for port in built.service.ports],
             ready=built.converted.ready,
             total=built.converted.total,
-            held=held,
+            held=sum(len(group.held) for group in groups),
             sources=_sources(built),
             services=[str(group) for group in built.service.groups],
             created=self._publisher.created.get(entry, 0.0),

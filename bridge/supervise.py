@@ -12,7 +12,7 @@ from meshbridge.schemas.registry import FullSync, SourceEvent, SourceReport, Sou
 log = structlog.get_logger(__name__)
 
 _UNAVAILABLE = tenacity.wait_random_exponential(multiplier=0.5, max=30)
-_NEEDS_PEOPLE = tenacity.wait_random_exponential(multiplier=15, max=300)
+_NEEDS_PEOPLE = tenacity.wait_random_exponential(multiplier=15, max=60)
 """For refusals and bugs: trying often changes nothing and fills logs."""
 
 
@@ -28,6 +28,7 @@ class Supervised:
         self._restarted = restarted
         self._has_synced = False
         self._synced_in_this_run = False
+        self._told = ""
 
     @property
     def name(self) -> str:
@@ -47,6 +48,7 @@ class Supervised:
         async def noting(event: SourceEvent) -> None:
             if isinstance(event, FullSync):
                 self._has_synced = self._synced_in_this_run = True
+                self._told = ""
             await emit(event)
 
         self._synced_in_this_run = False
@@ -72,11 +74,20 @@ class Supervised:
         self._restarted()
         if not isinstance(error, RegistryError):
             log.error("adapter failed", source=self.name, exc_info=error)
-            await emit(SourceReport(self._failed_state(), f"bug: {type(error).__name__}: {error}"))
+            await emit(SourceReport(self._failed_state(), f"bug: {bug_text(error)}"))
             return
-        log.warning("registry failed", source=self.name, operation=error.operation, reason=error.reason)
+        if str(error) != self._told:  # Trying again in vain is no news.
+            log.warning("registry failed", source=self.name, operation=error.operation, reason=error.reason)
+            self._told = str(error)
         denied = isinstance(error, RegistryDenied)
         await emit(SourceReport(SourceState.DENIED if denied else self._failed_state(), str(error)))
 
     def _failed_state(self) -> SourceState:
         return SourceState.STALE if self._has_synced else SourceState.CONNECTING
+
+
+def bug_text(error: BaseException) -> str:
+    """Return what an unforeseen exception says, for a group of exceptions what its first one says."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ import structlog
 
 from meshbridge.adapters.base import Adapter, AdapterConfig, AdapterContext
 from meshbridge.adapters.probing.adapter import Probing
+from meshbridge.adapters.probing.roster import unjudged
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.sources import Source
@@ -55,11 +56,13 @@ class Watching:
         """Watch these sources from now on; `now` is in Unix seconds.
 
         A source whose configuration is the same keeps its adapter. The groups of a changed one stay
-        in force until its new adapter has synced. One that is no longer there leaves at once.
+        in force until its new adapter has synced. One that is no longer there is watched no more, and its
+        groups leave once the sources that are new have been read: see `Publisher.remove`.
         """
+        new = [name for name in wanted if name not in self._running]
         for name in self._running.keys() - wanted.keys():
             await self._stop(name)
-            await self._publisher.remove(name)
+            await self._publisher.remove(name, new)
             self._metrics.forget(name)
             log.info("source removed", source=name)
         for name, start in wanted.items():
@@ -72,6 +75,8 @@ class Watching:
 
     async def stop(self) -> None:
         """Stop every adapter."""
+        for _, task in self._running.values():
+            task.cancel()  # All at once: each may take its second to end.
         for name in list(self._running):
             await self._stop(name)
 
@@ -82,7 +87,7 @@ class Watching:
         context = AdapterContext(
             source=config.name,
             metrics=self._metrics.adapter(config.name, kind_of(config)),
-            previous=lambda: self._previous(config.name),
+            previous=lambda: self._previous(config),
         )
         try:
             return Start(config, compose(config, context, self._metrics))
@@ -109,14 +114,24 @@ class Watching:
         task.cancel()
         await asyncio.wait([task])
 
-    def _previous(self, source: str) -> Mapping[str, InstanceGroup]:
-        return {group.key.name: group for group in self._publisher.mesh.catalog.groups(source)}
+    def _previous(self, config: AdapterConfig) -> Mapping[str, InstanceGroup]:
+        groups = self._publisher.mesh.catalog.groups(config.name)
+        if config.probe is not None:
+            groups = map(unjudged, groups)
+        return {group.key.name: group for group in groups}
 
 
 def compose(config: AdapterConfig, context: AdapterContext, metrics: Metrics) -> Adapter:
     """Return the adapter of a source, restarted after errors and, where configured, with active probes."""
-    adapter: Adapter = Supervised(config.build(context), lambda: metrics.restarted(context.source))
-    return Probing(adapter, config.probe, context) if config.probe is not None else adapter
+
+    def supervised(adapter: Adapter) -> Adapter:
+        return Supervised(adapter, lambda: metrics.restarted(context.source))
+
+    adapter = supervised(config.build(context))
+    if config.probe is None:
+        return adapter
+    # Inside, so that probes outlive outages of the registry; outside, so that a bug ends no other source.
+    return supervised(Probing(adapter, config.probe, context))
 
 
 def expanded(configs: Sequence[AdapterConfig]) -> list[AdapterConfig]:
@@ -131,5 +146,6 @@ def kind_of(config: AdapterConfig) -> str:
 
 def fingerprint(config: AdapterConfig) -> str:
     """Return what tells whether retained groups are from the registry that this configuration names."""
-    said = config.model_dump_json(exclude={"required", "probe"})
-    return hashlib.sha256(said.encode()).hexdigest()
+    # Without defaults, so that an upgrade which brings a new setting does not make all copies useless.
+    said = config.model_dump_json(exclude=set(config.unessential), exclude_defaults=True)
+    return hashlib.sha256(f"{kind_of(config)} {said}".encode()).hexdigest()

@@ -15,7 +15,7 @@ from meshbridge.adapters.inventory.intake import Intake
 from meshbridge.adapters.inventory.presence import Presence
 from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.schemas.errors import RegistryUnavailable
-from meshbridge.schemas.registry import FullSync, GroupUpdate, SourceReport
+from meshbridge.schemas.registry import FullSync, GroupUpdate, InstanceGroup, SourceReport
 
 _Thing = TypeVar("_Thing")
 
@@ -30,6 +30,8 @@ class InventoryAdapter:
         self._config = config
         self._context = context
         self._intake = Intake(config, context)
+        self._groups: dict[str, InstanceGroup] = {}
+        """What this run has told."""
         self._reported: SourceReport | None = None
         self._turn = asyncio.Lock()
         """Held while changes are taken and emitted, so that the states of a service keep their order."""
@@ -51,7 +53,9 @@ class InventoryAdapter:
         files = Files(self._config.files, self._config.max_size)
         async with self._remotes() as remotes:
             await self._read_all(files, remotes)
-            await emit(FullSync(self._intake.groups(), self._context.clock()))
+            groups = self._intake.groups()
+            self._groups = {group.key.name: group for group in groups}
+            await emit(FullSync(groups, self._context.clock()))
             await self._report(emit)
             async with asyncio.TaskGroup() as tasks:
                 if self._config.files:
@@ -130,12 +134,18 @@ class InventoryAdapter:
 
     async def _emit(self, changed: set[str], emit: Emit) -> None:
         now = self._context.clock()
-        if len(changed) > _MANY:
+        news = {service: self._intake.group(service) for service in sorted(changed)}
+        for service, group in news.items():
+            self._groups[service] = group
+            if not (group.instances or group.notes):
+                del self._groups[service]
+        if len(news) > _MANY:
             # One event, so that whoever judges losses sees all of them before the first is gone.
-            await emit(FullSync(self._intake.groups(), now))
+            await emit(FullSync(tuple(self._groups[service] for service in sorted(self._groups)), now))
+            self._reported = None  # It said "synced", which may not be the whole truth.
         else:
-            for service in sorted(changed):
-                await emit(GroupUpdate(self._intake.group(service), now))
+            for group in news.values():
+                await emit(GroupUpdate(group, now))
         await self._report(emit)
 
     async def _report(self, emit: Emit) -> None:

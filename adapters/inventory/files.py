@@ -114,7 +114,7 @@ def matches(pattern: str) -> list[str]:
     if os.path.isdir(pattern):
         names = sorted(os.listdir(pattern))
         chosen = (name for name in names if name.endswith(_SUFFIXES) and not name.startswith("."))
-        return [os.path.join(pattern, name) for name in chosen]
+        return [path for name in chosen if not os.path.isdir(path := os.path.join(pattern, name))]
     if not is_glob(pattern):
         return [pattern] if os.path.lexists(pattern) else []
     return sorted(path for path in glob.glob(pattern) if not os.path.isdir(path))

@@ -30,6 +30,7 @@ _LOGGED_PROBLEMS = 20
 _EMPTY = (
     "it lists nothing any more; what it listed is kept, unless it says `empty: true` or allow_empty is set"
 )
+_NEVER_ANYTHING = "it lists nothing; if that is right, say `empty: true` in a document, or set allow_empty"
 _NOTHING_USABLE = "none of its records can be read, the first because "
 _SILENT = "no file matches any more; the records of those that did are kept, unless allow_empty is set"
 
@@ -43,7 +44,10 @@ class Intake:
         self._readings = Readings(context.source)
         self._results: dict[str, tuple[bytes, Failure | None]] = {}
         self._failures: dict[str, Failure] = {}
+        self._told: dict[str, str] = {}
+        """Failures as logged, by document: kept across runs, so that trying again is quiet."""
         self._silent: tuple[str, ...] = ()
+        self._meant_empty: set[str] = set()
         self._seeds: dict[str, Parsed] | None = None
 
     def begin(self, remotes: Iterable[str]) -> None:
@@ -112,7 +116,7 @@ class Intake:
         """Refuse to begin while a document was never read: the whole would be partial without it.
 
         Raises:
-            RegistryUnavailable: there is such a document.
+            RegistryUnavailable: there is such a document, or all of them together list nothing.
             RegistryDenied: all such documents lack permission.
         """
         unread = [failure for name, failure in self._failures.items() if not self._was_read(name)]
@@ -120,6 +124,9 @@ class Intake:
             is_denied = all(failure.is_denied for failure in unread)
             error: type[RegistryError] = RegistryDenied if is_denied else RegistryUnavailable
             raise error(self._context.source, "read", _summary(unread))
+        if not (any(self._readings.services) or self._meant_empty or self._config.allow_empty):
+            # An unmounted volume looks like this, and istiod would delete what it holds.
+            raise RegistryUnavailable(self._context.source, "read", _NEVER_ANYTHING)
 
     def groups(self) -> tuple[InstanceGroup, ...]:
         """Return all groups."""
@@ -156,6 +163,7 @@ class Intake:
     def _put(self, document: str, parsed: Parsed) -> set[str]:
         for problem in parsed.problems:
             self._context.metrics.rejected(problem.reason)
+        (self._meant_empty.add if parsed.is_meant_empty else self._meant_empty.discard)(document)
         kept = self._readings.keeping(document, parsed)
         if self._readings.has_content(document) and not kept.has_content:
             self._refuse_emptiness(document, parsed)
@@ -174,15 +182,17 @@ class Intake:
 
     def _settle(self, document: str, failure: Failure | None) -> None:
         """Note whether a document is in order now; count it, and log it when that changed."""
-        before = self._failures.pop(document, None)
+        self._failures.pop(document, None)
+        told = self._told.pop(document, "")
         if failure is None:
             self._context.metrics.success()
-            if before is not None:
+            if told:
                 _log.info("document readable again", source=self._context.source, document=document)
             return
         self._context.metrics.error(failure.reason)
         self._failures[document] = failure
-        if before is None or before.text != failure.text:
+        self._told[document] = failure.text
+        if told != failure.text:
             _log.warning(
                 "document not usable, keeping what is known of it",
                 source=self._context.source,
@@ -194,6 +204,7 @@ class Intake:
         _log.info("file is gone, and its records with it", source=self._context.source, document=path)
         self._results.pop(path, None)
         self._failures.pop(path, None)
+        self._told.pop(path, None)
         return self._readings.drop(path)
 
     def _forget_failures(self, listed: Mapping[str, list[str]]) -> None:
@@ -202,6 +213,7 @@ class Intake:
         for name in [name for name in self._failures if self._is_file(name) and name not in listed]:
             if name not in present and name not in self._readings.documents:
                 del self._failures[name]
+                self._told.pop(name, None)
                 self._results.pop(name, None)
 
     def _note_silence(self, patterns: tuple[str, ...]) -> None:

@@ -19,6 +19,9 @@ Argv = Annotated[list[str], Field(min_length=1)]
 class InventoryConfig(AdapterConfig):
     """Machines that are listed in files, at URLs, or by a command."""
 
+    unessential = AdapterConfig.unessential | {
+        *("tls", "token_file", "refresh", "timeout", "max_size", "allow_empty", "settle", "rescan"),
+    }
     kind: Literal["inventory"] = "inventory"
     """Kind of the source: `inventory`."""
     files: list[str] = Field(default_factory=list)
@@ -44,7 +47,8 @@ class InventoryConfig(AdapterConfig):
     """Largest document in bytes, unpacked; a larger one is refused unread. Default: 64 MiB, about
     500,000 instances."""
     allow_empty: bool = False
-    """Whether an empty document, or a pattern that matches no file any more, removes what it listed.
+    """Whether an empty document, or a pattern that matches no file any more, removes what it listed, and
+    whether an inventory that lists nothing at the start counts as read.
     Default: no, since emptiness is more often an accident; `empty: true` in a document says it for that one
     alone."""
     settle: Duration = 1.0

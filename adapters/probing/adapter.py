@@ -52,6 +52,7 @@ class Probing:
         self._context = context
         self._checks = checks or Checks(settings)
         self._roster = Roster(settings, context.metrics.rejected)
+        self._is_new = True
 
     @property
     def name(self) -> str:
@@ -64,6 +65,9 @@ class Probing:
         Raises:
             RegistryError: the inner adapter raised it.
         """
+        if self._is_new:
+            self._roster.remember(self._context.previous().values())
+            self._is_new = False
         try:
             async with self._checks as check, asyncio.TaskGroup() as tasks:
                 run = _Run(self._roster, self._settings, self._context, emit)

@@ -12,7 +12,7 @@ from meshbridge.adapters.probing.plan import PROBE_ATTRIBUTE, port_to_probe, wor
 from meshbridge.adapters.probing.settings import ProbeSettings
 from meshbridge.adapters.probing.verdict import Count, Track, combine, is_panic, judge, restore, tally
 from meshbridge.schemas.errors import PayloadError
-from meshbridge.schemas.registry import MAX_NOTES, Instance, InstanceGroup, Note, ServiceKey
+from meshbridge.schemas.registry import MAX_NOTES, Health, Instance, InstanceGroup, Note, ServiceKey
 
 _MAX_PROBES = 10_000
 """Parsed probes of WorkloadGroups to remember."""
@@ -67,12 +67,25 @@ class Roster:
         self._entries: dict[ServiceKey, _Entry] = {}
         self._targets: dict[_TargetKey, Target] = {}
         self._probes: dict[str, ProbeSettings | Note] = {}
+        self._earlier: frozenset[tuple[ServiceKey, str]] = frozenset()
         self.count = Count()
         self.frozen = False
 
     def targets(self) -> Iterator[Target]:
         """Return everything there is to check."""
         return iter(self._targets.values())
+
+    def remember(self, groups: Iterable[InstanceGroup]) -> None:
+        """Take what an earlier process or configuration served as ready for proven, for the first full sync.
+
+        Else a restart would make the panic blind: targets that never passed hardly count.
+        """
+        self._earlier = frozenset(
+            (group.key, found.id)
+            for group in groups
+            for found in group.instances
+            if found.health is Health.READY
+        )
 
     def replace(self, group: InstanceGroup) -> list[Target]:
         """Take the registry's newest word on a service and return the targets that are new."""
@@ -92,6 +105,7 @@ class Roster:
         for key in self._entries.keys() - keys:
             entry = self._entries.pop(key)
             self._release(key, (target for target in entry.targets if target))
+        self._earlier = frozenset()
 
     def effective(self, group: InstanceGroup) -> InstanceGroup:
         """Return the newest group with the checks' verdicts applied; a group without instances as it is."""
@@ -153,7 +167,9 @@ class Roster:
                 continue
             target = self._targets.get(key)
             if target is None:
-                target = self._targets[key] = Target(key, probe)
+                target = self._targets[key] = Target(
+                    key, probe, Track(proven=(group.key, instance.id) in self._earlier)
+                )
                 new.append(target)
             targets.append(target)
         return tuple(targets), tuple(notes), new
@@ -196,6 +212,19 @@ class Roster:
         self.count = self.count.plus(target.tally(), -1)
         target.track = track
         self.count = self.count.plus(target.tally())
+
+
+def unjudged(group: InstanceGroup) -> InstanceGroup:
+    """Return an earlier group without what checks may have made of it, as they will judge it anew.
+
+    An instance that was down when the group was kept must not stay out for as long as its registry can't
+    be read.
+    """
+    instances = tuple(
+        msgspec.structs.replace(found, health=Health.UNKNOWN) if found.health is Health.UNREADY else found
+        for found in group.instances
+    )
+    return msgspec.structs.replace(group, instances=instances)
 
 
 def _effective(entry: _Entry) -> InstanceGroup:

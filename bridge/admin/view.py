@@ -51,7 +51,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
     services: Sequence[str]
     """The registry services behind it, `source/name`."""
     created: float
-    """Unix seconds at which this bridge first published it."""
+    """Unix seconds at which this bridge first published it, 0 when it has not yet."""
     problems: Sequence[str]
     quarantined: bool
 

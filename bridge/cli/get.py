@@ -115,6 +115,15 @@ def _remark(remote: Remote, listing: Listing, items: Sequence[Item]) -> None:
     for item in items:
         if item["error"]:
             talk(f"{item['name']} is {item['state']}: {item['error']}")
+        if item["held"]:
+            talk(
+                f"{item['name']} lost {item['held']} instances at once, which the guard keeps; when they are "
+                f"really gone: meshbridge release {item['name']}"
+            )
+        if item["details"].get("probes", "").startswith("frozen"):
+            talk(f"{item['name']}: probes are {item['details']['probes']}")
+        if item["details"].get("without_service"):
+            talk(f"{item['name']} left out: {item['details']['without_service']}")
     state = remote.readiness()
     if not state["ready"]:
         talk(f"the bridge is not ready, it waits for {', '.join(state['waitingFor'])}")

@@ -86,11 +86,17 @@ def _service_row(item: Item, now: float) -> Row:
         ",".join(item["ports"]),
         f"{item['ready']}/{item['total']}",
         str(item["held"]),
-        "quarantined" if item["quarantined"] else "served",
+        _service_state(item),
         str(len(item["problems"])),
         ",".join(item["sources"]),
-        age(item["created"], now),
+        age(item["created"] or None, now),
     ]
+
+
+def _service_state(item: Item) -> str:
+    if item["quarantined"]:
+        return "quarantined"
+    return "served" if item["created"] else "waiting"  # Nothing is published before the gate is open.
 
 
 def _source_row(item: Item, now: float) -> Row:

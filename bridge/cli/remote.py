@@ -149,4 +149,6 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, http.client.BadStatusLine):
+        return "what answers there does not speak HTTP"  # Its text is whatever the other side sent.
     return str(error) or type(error).__name__

@@ -127,7 +127,8 @@ class Safety(StrictModel):
     """Whether answers wait for required sources without a limit; `serve` waits `grace` and then may make
     istiod delete what lacks."""
     grace: Duration = 60.0
-    """How long answers wait at start for sources that are not required (with startup: serve, for all)."""
+    """How long answers wait at start for sources that are not required (with startup: serve, for all), and
+    how long a source that is taken out stays for those that come with the same edit."""
     max_age: Duration = 86400.0
     """Age up to which the retained copy of an unread source is served at start."""
     state_dir: str = ""

@@ -27,7 +27,7 @@ class Match(StrictModel):
     """
 
     source: Patterns = ()
-    """Name of the source. Default: any."""
+    """Name of the source; of one that is split into parts (`name/part`) also that of a part. Default: any."""
     service: Patterns = ()
     """Name of the service in its registry. Default: any."""
     namespace: Patterns = ()
@@ -53,7 +53,7 @@ class Match(StrictModel):
 class SetFields(StrictModel):
     """What a rule decides; what is left out, later rules, the registry and the defaults decide.
 
-    Templates use {service} {source} {namespace} {id} {address} {version} {zone} {region}
+    Templates use {service} {source} {part} {namespace} {id} {address} {version} {zone} {region}
     {metadata.KEY} {labels.KEY} {attributes.KEY}; {metadata.zone|eu-1a} has a default, and {{ }} are
     literal braces.
     """

@@ -106,14 +106,15 @@ class SourceGuard:
 
         The counts in the queue fall; each says the highest count from its time on.
         """
-        peaks = deque((at, count - drained) for at, count in self._peaks)
+        peaks = self._peaks
+        if drained:
+            peaks = self._peaks = deque((at, count - drained) for at, count in peaks)
         since = now
         while peaks and peaks[-1][1] <= self._served:
             since, _ = peaks.pop()
         peaks.append((since, self._served))
         while len(peaks) > 1 and peaks[1][0] <= now - self.settings.window:
             peaks.popleft()
-        self._peaks = peaks
         return peaks[0][1]
 
     def _is_excessive(self, peak: int) -> bool:

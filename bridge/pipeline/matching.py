@@ -16,7 +16,7 @@ def group_tests(match: Match) -> list[GroupTest]:
     """Return the conditions on a service as a whole; all must hold."""
     tests: list[GroupTest] = []
     if match.source:
-        tests.append(_on_group(match.source, lambda group: (group.key.source,)))
+        tests.append(_on_group(match.source, _source_names))
     if match.service:
         tests.append(_on_group(match.service, lambda group: (group.key.name,)))
     if match.namespace:
@@ -41,6 +41,11 @@ def instance_tests(match: Match) -> list[InstanceTest]:
     tests.extend(_on_instance(patterns, _label(key)) for key, patterns in match.labels.items())
     tests.extend(_on_instance(patterns, _metadata(key)) for key, patterns in match.metadata.items())
     return tests
+
+
+def _source_names(group: InstanceGroup) -> Iterable[str]:
+    """Return the name of the source and, where it is one part of several (`name/part`), of the whole."""
+    return {group.key.source, group.key.source.partition("/")[0]}
 
 
 def _attribute(key: str) -> Callable[[InstanceGroup], Iterable[str]]:

@@ -49,6 +49,13 @@ def merge(key: MeshKey, contributions: Sequence[Contribution]) -> MeshService:
     )
 
 
+def unmerged(key: MeshKey, contributions: Sequence[Contribution]) -> MeshService:
+    """Return a stand-in for a mesh service that could not be merged: who contributes to it, and how much."""
+    members = tuple(member for contribution in contributions for member in contribution.members)
+    groups = tuple(contribution.group for contribution in contributions)
+    return MeshService(key, members[0].settings, (), members, groups, ())
+
+
 def _distinct(members: Iterable[Member]) -> list[Member]:
     """Return one member for each address and ports: a served one wins, then the smaller id."""
     best: dict[tuple[str, tuple[int, ...]], Member] = {}

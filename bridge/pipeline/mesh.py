@@ -16,7 +16,7 @@ import msgspec
 from meshbridge.bridge.pipeline.catalog import Catalog, Change
 from meshbridge.bridge.pipeline.convert import Converted, convert
 from meshbridge.bridge.pipeline.guard import GuardSettings, SourceGuard
-from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge
+from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge, unmerged
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
 from meshbridge.schemas.errors import ConversionError
@@ -74,7 +74,10 @@ class Mesh:
         self.guards: dict[str, SourceGuard] = {}
         self.services: dict[MeshKey, Built] = {}
         self._index: dict[MeshKey, set[ServiceKey]] = {}
-        self._evaluated: dict[ServiceKey, Evaluated] = {}
+        self._evaluated: dict[str, dict[ServiceKey, Evaluated]] = {}
+        """By source, as that is how it is asked for."""
+        self._outdated: set[ServiceKey] = set()
+        """Groups whose verdicts are of earlier rules."""
         self._dirty: dict[ServiceKey, None] = {}
         self._touched: dict[MeshKey, None] = {}
         self._changes: dict[ResourceKey, Resource | None] = {}
@@ -82,16 +85,18 @@ class Mesh:
         self.configure(rules, precedence, guard)
 
     def configure(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
-        """Use other rules from now on; everything known is looked at again."""
+        """Use other rules from now on; everything known is looked at again.
+
+        Groups of sources that are not in `precedence` are about to leave: they stay as they are until then.
+        """
         self.rules = rules
         self._precedence = {source: rank for rank, source in enumerate(precedence)}
         self._guard_settings = guard
         for known in self.guards.values():
             known.settings = guard
-        self._dirty.update(dict.fromkeys(self._evaluated))
+        self._outdated.update(*(self._evaluated.get(source, ()) for source in precedence))
+        self._dirty.update(dict.fromkeys(self._outdated))
         self._touched.update(dict.fromkeys(self.services))
-        self._evaluated = {key: Evaluated(found.group, ()) for key, found in self._evaluated.items()}
-        self._index.clear()
 
     def guard(self, source: str) -> SourceGuard:
         """Return the guard of a source."""
@@ -101,7 +106,8 @@ class Mesh:
 
     def effective(self, key: ServiceKey) -> InstanceGroup:
         """Return the group that counts: the registry's, or the one in which the guard holds something."""
-        return self.guard(key.source).effective.get(key) or self.catalog.get(key)
+        guard = self.guards.get(key.source)
+        return (guard and guard.effective.get(key)) or self.catalog.get(key)
 
     def groups(self, source: str) -> list[InstanceGroup]:
         """Return all groups of a source that count, those included that are still to be worked off."""
@@ -162,7 +168,7 @@ class Mesh:
 
     def evaluated(self, source: str) -> Iterator[Evaluated]:
         """Yield the groups of a source after the rules."""
-        yield from (found for key, found in self._evaluated.items() if key.source == source)
+        yield from self._evaluated.get(source, {}).values()
 
     def resources(self) -> Iterator[Resource]:
         """Yield every resource, published or not."""
@@ -176,12 +182,14 @@ class Mesh:
 
     def _evaluate(self, key: ServiceKey) -> set[MeshKey]:
         """Apply the rules to a group and return the mesh services it touches, before and after."""
-        known = self._evaluated.get(key)
+        groups = self._evaluated.setdefault(key.source, {})
+        known = groups.get(key)
         try:
-            evaluated = evaluate(self.rules, self._known(key), known)
+            evaluated = evaluate(self.rules, self.effective(key), None if key in self._outdated else known)
         except Exception:  # noqa: BLE001 - one odd group must not stop all others; it stays as it was
             self._news.bugs.append((key, traceback.format_exc()))
             return set()
+        self._outdated.discard(key)
         before = known.targets() if known else set()
         after = evaluated.targets()
         for target in before - after:
@@ -189,13 +197,10 @@ class Mesh:
         for target in after - before:
             self._index.setdefault(target, set()).add(key)
         if evaluated.group.instances or evaluated.group.notes:
-            self._evaluated[key] = evaluated
+            groups[key] = evaluated
         else:
-            self._evaluated.pop(key, None)
+            groups.pop(key, None)
         return before | after
-
-    def _known(self, key: ServiceKey) -> InstanceGroup:
-        return self.effective(key) if key.source in self.guards else InstanceGroup(key)
 
     def _rebuild(self, key: MeshKey) -> None:
         known = self.services.get(key)
@@ -224,9 +229,10 @@ class Mesh:
         contributions = self.contributions(key)
         if not contributions:
             return None
-        service = merge(key, contributions)
+        service = known.service if known else unmerged(key, contributions)
         last_valid = known.converted if known else Converted((), (), len(service.members))
         try:
+            service = merge(key, contributions)
             return Built(service, convert(service, last_valid))
         except ConversionError as error:
             return Built(service, last_valid, error=str(error))
@@ -235,10 +241,11 @@ class Mesh:
 
     def contributions(self, key: MeshKey) -> list[Contribution]:
         """Return what makes up a mesh service, in order of precedence."""
+        last = len(self._precedence)
         groups = sorted(
-            self._index.get(key, ()), key=lambda group: (self._precedence[group.source], group.name)
+            self._index.get(key, ()), key=lambda group: (self._precedence.get(group.source, last), group)
         )
-        return [Contribution(group, self._evaluated[group].members(key)) for group in groups]
+        return [Contribution(group, self._evaluated[group.source][group].members(key)) for group in groups]
 
 
 def evaluate(rules: Rules, group: InstanceGroup, known: Evaluated | None) -> Evaluated:

@@ -5,7 +5,7 @@ Nothing is published before the gate is open, nor while an event is half worked 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +66,16 @@ class Clocks:
     wall: Callable[[], float] = time.time
 
 
+@dataclass(frozen=True)
+class Leaving:
+    """A source that is no longer configured, and for how long its groups stay."""
+
+    successors: frozenset[str]
+    """Sources that came in its place, which may turn out to have the same services."""
+    until: float
+    """The end of all waiting for them. Monotonic seconds."""
+
+
 class Publisher:
     """Owns the mesh while the program runs: the one writer."""
 
@@ -91,6 +101,7 @@ class Publisher:
         self._clocks = clocks
         self._started = clocks.monotonic()
         self._oldest: dict[str, float] = {}
+        self._leaving: dict[str, Leaving] = {}
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._newer = asyncio.Event()
@@ -131,11 +142,16 @@ class Publisher:
             self.sources[name].is_retained = True
         self._wake.set()
 
-    async def remove(self, name: str) -> None:
-        """Take out a source that is no longer configured."""
+    async def remove(self, name: str, successors: Iterable[str] = ()) -> None:
+        """Take out a source that is no longer configured.
+
+        Its groups leave when the sources that come in its place have been read, after the gate's `grace` at
+        the latest: a source that only got another name must not make its services vanish for a moment.
+        """
         async with self._lock:
-            self.mesh.forget(name)
             del self.sources[name]
+            until = self._clocks.monotonic() + self.gate.grace
+            self._leaving[name] = Leaving(frozenset(successors), until)
         self._wake.set()
 
     async def reconfigure(self, change: Callable[[Mesh], None]) -> None:
@@ -205,7 +221,20 @@ class Publisher:
         elif guard.trip is None and was_holding:
             log.info("guard recovered", source=name)
 
+    def _let_go(self) -> None:
+        """Forget the sources that are taken out and need not be waited with any longer."""
+        now = self._clocks.monotonic()
+        unread = {name for name, source in self.sources.items() if not source.is_known}
+        for name, leaving in list(self._leaving.items()):
+            if name in self.sources:  # It has come back.
+                del self._leaving[name]
+            elif now >= leaving.until or not leaving.successors & unread:
+                del self._leaving[name]
+                self.mesh.forget(name)
+                log.info("source forgotten", source=name)
+
     async def _round(self) -> None:
+        self._let_go()
         for name in self.mesh.expire(self._clocks.monotonic()):
             self.unsaved.add(name)
             log.warning("guard timed out", source=name)
@@ -236,9 +265,10 @@ class Publisher:
         for sink in self._sinks:
             try:
                 await sink.apply(publication)
-            except SinkError as error:
+            except Exception as error:  # It stays at what it has; nothing of that may end the program.
+                bug = None if isinstance(error, SinkError) else error
                 self._metrics.sink_failed(sink.name)
-                log.error("sink failed", sink=sink.name, error=str(error))
+                log.error("sink failed", sink=sink.name, error=str(error), exc_info=bug)
         self._metrics.published(publication)
         self._newer.set()
         self._newer = asyncio.Event()

@@ -23,6 +23,11 @@ class Source:
     is_retained: bool = False
     """Whether its groups come from an earlier run of the program."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there are groups of it, read or retained, that can stand for what the registry has."""
+        return self.is_synced or self.is_retained
+
     def report(self, report: SourceReport, now: float) -> bool:
         """Take what the adapter says of itself and return whether the state changed."""
         changed = report.state is not self.state
@@ -55,5 +60,5 @@ def waiting_for(sources: Iterable[Source], age: float, grace: float, *, hold: bo
         grace: how long optional sources are waited for. Seconds.
         hold: whether required sources are waited for without a limit.
     """
-    unknown = [source for source in sources if not (source.is_synced or source.is_retained)]
+    unknown = [source for source in sources if not source.is_known]
     return [source.name for source in unknown if (source.required and hold) or age < grace]

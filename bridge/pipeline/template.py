@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from meshbridge.bridge.wording import did_you_mean, listing
 
-VARIABLES = ("service", "source", "namespace", "id", "address", "version", "zone", "region")
+VARIABLES = ("service", "source", "part", "namespace", "id", "address", "version", "zone", "region")
 """Variables that stand for one value."""
 
 MAPPINGS = ("metadata", "labels", "attributes")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from meshbridge.bridge.pipeline.template import Template
 from meshbridge.schemas.registry import Instance, InstanceGroup
 
-_OF_GROUP = frozenset({"service", "source", "namespace"})
+_OF_GROUP = frozenset({"service", "source", "part", "namespace"})
 
 
 def is_same_for_all(template: Template | None) -> bool:
@@ -41,7 +41,8 @@ def _locality_part(index: int) -> Callable[[InstanceGroup, dict[str, str], Insta
 
 _PLAIN: dict[str, Callable[[InstanceGroup, dict[str, str], Instance], str]] = {
     "service": lambda group, _attributes, _instance: group.key.name,
-    "source": lambda group, _attributes, _instance: group.key.source,
+    "source": lambda group, _attributes, _instance: group.key.source.partition("/")[0],
+    "part": lambda group, _attributes, _instance: group.key.source.partition("/")[2],
     "namespace": lambda _group, attributes, _instance: attributes.get("namespace", ""),
     "id": lambda _group, _attributes, instance: instance.id,
     "address": lambda _group, _attributes, instance: instance.address,

@@ -133,7 +133,7 @@ async def test_demo_serves_on_until_it_is_told_to_stop(
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 5.0)
 
-    assert f"meshbridge client {show.bridge.mcp_address}" in out
+    assert f" client {show.bridge.mcp_address}" in out
 
 
 def test_demo_that_gets_stuck_says_so(

@@ -127,9 +127,26 @@ async def test_refusal_is_reported_as_denied_and_tried_again_slowly() -> None:
     events, logs, _ = await watch(adapter, 5000.0)
 
     assert events[0] == SourceReport(SourceState.DENIED, "zk: read: no permission")
-    assert len(adapter.started) < 100
-    assert max(adapter.pauses) <= 300.0
+    assert len(adapter.started) < 300
+    assert max(adapter.pauses) <= 60.0
     assert logs[0]["log_level"] == "warning"
+
+
+async def test_failure_is_logged_again_only_after_a_success() -> None:
+    adapter = Scripted(fails(DOWN), fails(DOWN), syncs_then_fails(DOWN), fails(DENIED), stays)
+
+    _, logs, restarts = await watch(adapter, 1000.0)
+
+    assert [entry["reason"] for entry in logs] == ["refused", "refused", "no permission"]
+    assert restarts == 4
+
+
+async def test_bug_in_a_task_of_the_adapter_is_named_itself() -> None:
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [KeyError("weight")])])
+
+    events, _, _ = await watch(Scripted(fails(group), stays), 1.0)
+
+    assert events[0] == SourceReport(SourceState.CONNECTING, "bug: KeyError: 'weight'")
 
 
 async def test_bug_is_logged_with_its_traceback_and_tried_again_slowly() -> None:
@@ -138,7 +155,7 @@ async def test_bug_is_logged_with_its_traceback_and_tried_again_slowly() -> None
     events, logs, _ = await watch(adapter, 5000.0)
 
     assert events[0] == SourceReport(SourceState.CONNECTING, "bug: KeyError: 'weight'")
-    assert len(adapter.started) < 100
+    assert len(adapter.started) < 300
     assert logs[0]["event"] == "adapter failed"
     assert logs[0]["exc_info"].__traceback__ is not None
 

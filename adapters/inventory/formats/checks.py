@@ -79,6 +79,18 @@ def service(value: object) -> str:
     return text
 
 
+def altered_names(host: str, namespace: str) -> list[str]:
+    """Return a sentence for each of a service's own names that the mesh gets in another form."""
+    remarks = []
+    legal = naming.host(host) if host else ""
+    if legal != host.lower().removesuffix("."):
+        remarks.append(f"host {shown(host)} can't be that of a mesh service: it becomes {legal}")
+    label = naming.dns_label(namespace) if namespace else ""
+    if label != namespace:
+        remarks.append(f"namespace {shown(namespace)} is not one Kubernetes takes: it becomes {label}")
+    return remarks
+
+
 def bare_address(text: str) -> str:
     """Return the text without the brackets of an IPv6 address."""
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text

@@ -70,7 +70,7 @@ def _row(line: str, header: list[str], place: str, found: Collector) -> None:
         return
     row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
     draft = Draft(
-        service=row["service"],
+        service=row.get("service", ""),
         address=row.get("address"),
         ports={"": row.get("port")},
         protocol=row.get("protocol"),

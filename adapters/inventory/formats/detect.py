@@ -1,5 +1,7 @@
 """Which format a document has, and its records."""
 
+import io
+import re
 from collections.abc import Iterable, Mapping
 
 from meshbridge.adapters.inventory.formats import ansible, csv_table, file_sd, istio, native, text
@@ -7,6 +9,7 @@ from meshbridge.adapters.inventory.formats.options import FormatOptions
 from meshbridge.adapters.inventory.formats.record import Format, Parsed
 from meshbridge.schemas.errors import PayloadError
 
+_INI_SECTION = re.compile(r"\[[\w.-]+(:\w+)?\]")
 _ANSIBLE_GROUP = frozenset({"hosts", "children", "vars"})
 
 
@@ -19,6 +22,9 @@ def parse(content: bytes, document: str, options: FormatOptions, wanted: Format 
     written = text.decode(content, document)
     if wanted is Format.CSV or (wanted is Format.AUTO and _is_table(written, document)):
         return csv_table.parse(written, document)
+    if _INI_SECTION.fullmatch(_first_line(written)):
+        hint = "read it by `commands: [[ansible-inventory, -i, FILE, --list]]`"
+        raise PayloadError(document, f"an INI inventory, which only Ansible can read; {hint}")
     values = text.load(written, document)
     if not values:
         return Parsed()
@@ -60,10 +66,13 @@ def detect(values: Iterable[object]) -> Format | None:
 
 
 def _is_table(written: str, document: str) -> bool:
-    if document.endswith(".csv"):
-        return True
-    lines = (line for line in written.splitlines() if line.strip() and not line.startswith("#"))
-    return csv_table.is_header(next(lines, ""))
+    return document.endswith(".csv") or csv_table.is_header(_first_line(written))
+
+
+def _first_line(written: str) -> str:
+    """Return the first line that is neither blank nor a comment."""
+    lines = (line for line in io.StringIO(written) if line.strip() and not line.startswith("#"))
+    return next(lines, "").strip()
 
 
 def _is_marker(value: object) -> bool:

@@ -8,6 +8,7 @@ from typing import cast
 
 import msgspec
 
+from meshbridge.adapters.inventory.formats import checks
 from meshbridge.adapters.inventory.formats.checks import Reason
 from meshbridge.adapters.inventory.formats.istio import service_name
 from meshbridge.adapters.inventory.formats.record import Collector, Configured, Draft, Parsed
@@ -48,6 +49,7 @@ def join(resources: Iterable[Configured]) -> Parsed:
     services = by_kind["ServiceEntry"].values()
     attributes = {_service_of(entry): _attributes(entry) for entry in services}
     for entry in services:
+        _remark_names(entry, found)
         _add_inline(entry, found)
     _add_workloads(by_kind, attributes, found)
     for service, values in attributes.items():
@@ -92,6 +94,12 @@ def _add_workloads(
         for service_key in [_service_of(service) for service in chosen] or [own_service]:
             if probe is not None:
                 attributes[service_key].setdefault("probe", msgspec.json.encode(probe).decode())
+
+
+def _remark_names(entry: Configured, found: Collector) -> None:
+    for host in cast("ServiceEntry", entry.spec).hosts:
+        for text in checks.altered_names(host, ""):
+            found.remark(entry.place, Reason.FIELD, text, _service_of(entry))
 
 
 def _service_of(entry: Configured) -> str:

@@ -57,6 +57,8 @@ def _service(service: object, position: str, found: Collector) -> None:
         return
     _remark_unknown(service, _SERVICE, where, name, found)
     found.declare(name, attributes, where)
+    for text in checks.altered_names(attributes["host"], attributes["namespace"]):
+        found.remark(where, Reason.FIELD, text, name)
     for index, instance in enumerate(instances):
         _instance(name, service, instance, f"{position}.instances[{index}]", found)
 

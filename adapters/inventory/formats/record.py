@@ -141,7 +141,7 @@ class Collector:
         try:
             instance, remarks = _instance(draft, self.document)
         except Refused as error:
-            self.refuse(place, error, draft.service, _marks(draft))
+            self.refuse(place, _naming(draft, error), draft.service, _marks(draft))
             return
         self._services.setdefault(draft.service, ())
         self._records.append(Record(draft.service, instance, place))
@@ -178,10 +178,18 @@ def _marks(draft: Draft) -> tuple[str, ...]:
     return (*(f"{named}/{number}" for number in numbers[:1]), named)
 
 
+def _naming(draft: Draft, error: Refused) -> Refused:
+    """Return the error with the record's address, by which people look for it."""
+    if error.reason in (Reason.SERVICE, Reason.ADDRESS):
+        return error  # The address says nothing, or stands there already.
+    return Refused(error.reason, f"{checks.as_text(draft.address)}: {error.text}")
+
+
 def _instance(draft: Draft, document: str) -> tuple[Instance, list[str]]:
     """Return the checked instance, and a sentence for every label that was left out."""
     service = checks.service(draft.service)
     address = checks.address(draft.address)
+    host = checks.word(draft.host, "host")
     ports = _ports(draft)
     weight = checks.weight(draft.weight)
     health = Health.DRAINING if weight == 0 else checks.health(draft.health)
@@ -191,7 +199,7 @@ def _instance(draft: Draft, document: str) -> tuple[Instance, list[str]]:
         wanted["version"] = version
     kept, remarks = checks.labels(wanted)
     instance = Instance(
-        id=f"{service}/{draft.host or address}/{min(port.number for port in ports)}",
+        id=f"{service}/{host or address}/{min(port.number for port in ports)}",
         address=address,
         ports=ports,
         labels=labels(kept),

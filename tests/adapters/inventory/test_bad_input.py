@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from meshbridge.adapters.base import AdapterContext
+from meshbridge.adapters.inventory.adapter import InventoryAdapter
+from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.schemas.errors import RegistryDenied, RegistryUnavailable
 from meshbridge.schemas.registry import SourceState
 
@@ -38,6 +42,7 @@ BAD_DOCUMENTS = {
         "parse",
     ),
     "a table without a column": ("vms.csv", "service,address\n", ":1: the header lacks port", "parse"),
+    "an INI inventory": ("vms.yaml", "# ours\n[web:children]\na\n", "an INI inventory, which only", "parse"),
     "no known format": ("vms.yaml", "hello: world\n", "none of the known formats", "parse"),
     "only bad records": ("vms.csv", TABLE + "a,192.0.2.300,80,\n", ":2: none of its records", "parse"),
     "nothing": ("vms.csv", "", "lists nothing any more", "empty"),
@@ -125,7 +130,7 @@ async def test_a_file_without_permission_is_denied(tmp_path, start, monkeypatch)
 
 BAD_ROWS = {
     "an address that is none": ("payments,192.0.2.300,8080,", "address '192.0.2.300' is neither", "address"),
-    "port 0": ("payments,192.0.2.9,0,", "port '0' is not a number from 1 to 65535", "port"),
+    "port 0": ("payments,192.0.2.9,0,", "192.0.2.9: port '0' is not a number from 1 to 65535", "port"),
     "port 70000": ("payments,192.0.2.9,70000,", "port '70000' is not a number", "port"),
     "no port": ("payments,192.0.2.9", "it has no port", "port"),
     "too many cells": ("payments,192.0.2.9,80,,x", "5 cells where the header has 4", "field"),
@@ -152,6 +157,80 @@ async def test_a_row_with_a_stray_quote_does_not_swallow_the_next(tmp_path, star
     assert run.addresses("payments") == {"192.0.2.1"}
     assert f"{tmp_path}/vms.csv:2: not a CSV line" in dict(run.report.details)["without_service"]
     assert run.counts.seen["rejected field"] == 1
+
+
+async def test_a_row_too_short_to_name_its_service_is_told_with_its_line(tmp_path, start) -> None:
+    put(tmp_path / "vms.csv", "address,port,service\n192.0.2.9,80\n192.0.2.1,8080,payments\n")
+
+    run = await start()
+
+    assert run.addresses("payments") == {"192.0.2.1"}
+    assert f"{tmp_path}/vms.csv:2: it names no service" in dict(run.report.details)["without_service"]
+    assert run.counts.seen["rejected service"] == 1
+
+
+async def test_a_host_with_control_characters_refuses_the_record(tmp_path, start) -> None:
+    machine = r'{address: 192.0.2.9, host: "vm\e[31m"}'
+    put(
+        tmp_path / "vms.yaml",
+        f"services:\n- {{name: a, port: 80, instances: [{{address: 192.0.2.1}}, {machine}]}}\n",
+    )
+
+    run = await start()
+
+    assert run.addresses("a") == {"192.0.2.1"}
+    assert "not printable" in run.notes("a")[0]
+    assert "\x1b" not in run.notes("a")[0]
+
+
+MANGLED = {
+    "a host that is none": ("host: bad_host..x", "host 'bad_host..x' can't be", "it becomes bad-host.x"),
+    "a wildcard": ("host: '*.example.com'", "host '*.example.com' can't be", ".example.com"),
+    "a namespace that is none": ("namespace: Bad_NS", "namespace 'Bad_NS' is not one", "it becomes bad-ns"),
+}
+
+
+@pytest.mark.parametrize("case", MANGLED)
+async def test_a_name_that_the_mesh_gets_in_another_form_is_told(case, tmp_path, start) -> None:
+    key, *messages = MANGLED[case]
+    put(
+        tmp_path / "vms.yaml",
+        f"services:\n- {{name: a, {key}, port: 80, instances: [{{address: 192.0.2.1}}]}}\n",
+    )
+
+    run = await start()
+
+    assert run.addresses("a") == {"192.0.2.1"}
+    [note] = run.notes("a")
+    assert note.startswith(f"{tmp_path}/vms.yaml:2: ")
+    assert all(message in note for message in messages)
+
+
+async def test_a_host_of_a_service_entry_that_the_mesh_gets_in_another_form_is_told(tmp_path, start) -> None:
+    entry = (
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: n}\n"
+        "spec: {hosts: [A.example.com, '*.example.com'], ports: [{number: 80, name: http, protocol: HTTP}], "
+        "resolution: STATIC, endpoints: [{address: 192.0.2.1}]}\n"
+    )
+    put(tmp_path / "vms.yaml", entry)
+
+    run = await start()
+
+    [note] = run.notes("a.n")
+    assert "host '*.example.com' can't be that of a mesh service" in note
+
+
+async def test_trying_again_in_vain_is_logged_once(tmp_path, start) -> None:
+    put(tmp_path / "vms.csv", "garbage")
+    config = InventoryConfig(name="vms", files=[str(tmp_path)])
+    adapter = InventoryAdapter(config, AdapterContext("vms"))
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(RegistryUnavailable):
+                await start(adapter=adapter)
+
+    assert [entry["event"] for entry in logs] == ["document not usable, keeping what is known of it"]
 
 
 async def test_a_row_that_turns_bad_keeps_its_last_good_reading(tmp_path, start, eventually) -> None:

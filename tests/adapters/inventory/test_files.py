@@ -10,7 +10,7 @@ import watchfiles
 from meshbridge.adapters.inventory import files
 from meshbridge.adapters.inventory.documents import Failure
 from meshbridge.schemas.errors import RegistryUnavailable
-from meshbridge.schemas.registry import SourceState
+from meshbridge.schemas.registry import FullSync, SourceReport, SourceState
 
 
 def table(*addresses: str, service: str = "payments") -> str:
@@ -131,11 +131,23 @@ async def test_a_named_file_that_was_never_there_stops_the_start(pattern, tmp_pa
         await start(files=[f"{tmp_path}/{pattern}"])
 
 
-async def test_an_empty_directory_is_an_empty_inventory(tmp_path, start) -> None:
-    run = await start(files=[str(tmp_path)])
+async def test_an_inventory_that_lists_nothing_at_the_start_is_not_believed(tmp_path, start) -> None:
+    with pytest.raises(RegistryUnavailable, match="it lists nothing; if that is right"):
+        await start(files=[str(tmp_path)])
+    (tmp_path / "vms.csv").write_text("")
+    with pytest.raises(RegistryUnavailable, match="it lists nothing; if that is right"):
+        await start(files=[str(tmp_path)])
 
-    assert run.groups == {}
-    assert run.report.state is SourceState.SYNCED
+
+async def test_an_inventory_may_be_empty_at_the_start_where_it_or_the_setting_says_so(
+    tmp_path, start
+) -> None:
+    allowed = await start(files=[str(tmp_path)], allow_empty=True)
+    (tmp_path / "vms.yaml").write_text("empty: true")
+    meant = await start(files=[str(tmp_path)])
+
+    assert allowed.groups == meant.groups == {}
+    assert meant.report.state is SourceState.SYNCED
 
 
 async def test_an_earlier_process_s_reading_stands_in_for_a_bad_document(tmp_path, start, eventually) -> None:
@@ -279,6 +291,13 @@ async def test_a_flood_of_bad_rows_is_noted_and_logged_in_part(tmp_path, start) 
     assert logs[-1]["count"] == 180
 
 
+def test_a_directory_in_a_directory_is_no_document(tmp_path) -> None:
+    (tmp_path / "old.yaml").mkdir()
+    (tmp_path / "vms.yaml").write_text("")
+
+    assert files.matches(str(tmp_path)) == [str(tmp_path / "vms.yaml")]
+
+
 async def test_many_services_that_leave_at_once_are_told_in_one_event(tmp_path, start, eventually) -> None:
     rows = [f"service-{number},192.0.2.{number},8080\n" for number in range(1, 21)]
     inventory = tmp_path / "vms.csv"
@@ -289,3 +308,41 @@ async def test_many_services_that_leave_at_once_are_told_in_one_event(tmp_path, 
 
     await eventually(lambda: len(run.groups) == 5)
     assert run.updates == []
+
+
+async def test_sync_of_many_services_does_not_hide_that_a_document_fails(tmp_path, start, eventually) -> None:
+    def services(last: int) -> str:
+        rows = "".join(f"s{number},192.0.2.{last},80\n" for number in range(10))
+        return f"service,address,port\n{rows}"
+
+    (tmp_path / "a.csv").write_text(services(1))
+    (tmp_path / "b.csv").write_text(table("192.0.2.9"))
+    run = await start()
+    (tmp_path / "b.csv").write_text("garbage")
+    await eventually(lambda: run.report.state is SourceState.STALE)
+
+    (tmp_path / "a.csv").write_text(services(2))
+    await eventually(lambda: run.addresses("s9") == {"192.0.2.2"})
+
+    # A full sync means "synced" to those who listen, so the truth has to follow it.
+    await eventually(lambda: isinstance(run.events[-1], SourceReport))
+    assert isinstance(run.events[-2], FullSync)
+    assert run.report.state is SourceState.STALE
+
+
+async def test_sync_of_many_services_makes_no_group_anew_that_did_not_change(
+    tmp_path, start, eventually
+) -> None:
+    def services(last: int) -> str:
+        rows = "".join(f"s{number},192.0.2.{last},80\n" for number in range(10))
+        return f"service,address,port\n{rows}"
+
+    (tmp_path / "a.csv").write_text(services(1))
+    (tmp_path / "b.csv").write_text(table("192.0.2.9"))
+    run = await start()
+    before = run.groups["payments"]
+
+    (tmp_path / "a.csv").write_text(services(2))
+    await eventually(lambda: run.addresses("s9") == {"192.0.2.2"})
+
+    assert run.groups["payments"] is before

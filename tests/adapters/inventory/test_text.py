@@ -145,7 +145,7 @@ def test_json_is_read_back(value) -> None:
 @pytest.mark.parametrize(
     ("written", "name", "message"),
     [
-        ('{"a": 1,\n}', "a.json", r"a\.json:2: not JSON"),
+        ('{"a": 1,\n"b" 2}', "a.json", r"a\.json:2: not JSON"),
         ("a: 1", "a.json", r"a\.json:1: not JSON: it begins with neither"),
         ("[" * 100_000, "a.json", r"a\.json: not usable JSON"),
         (f"[{'9' * 5000}]", "a.json", r"a\.json: not usable JSON"),

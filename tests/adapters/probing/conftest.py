@@ -55,6 +55,7 @@ class Scene:
         """Whether the consumer takes events."""
         self.open.set()
         self.tasks: list[asyncio.Task[None]] = []
+        self.previous: dict[str, InstanceGroup] = {}
 
     async def __aenter__(self) -> Check:
         return self.check
@@ -83,7 +84,7 @@ class Scene:
 
     def make(self, **probe: object) -> Probing:
         settings = ProbeSettings.model_validate({"tcp": {}, **probe})
-        context = AdapterContext("vms", clock=time.monotonic)
+        context = AdapterContext("vms", clock=time.monotonic, previous=lambda: self.previous)
         return Probing(self.registry, settings, context, self)
 
     def run(self, probing: Probing) -> asyncio.Task[None]:

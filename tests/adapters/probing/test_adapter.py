@@ -236,6 +236,21 @@ async def test_too_many_failures_at_once_freeze_health_and_recovery_thaws_it(
     assert scene.reports[-1] == SourceReport(SourceState.SYNCED, "", (("probes", "10 targets, 5 unready"),))
 
 
+@pytest.mark.parametrize(("earlier", "lost"), [(Health.READY, 0), (Health.UNKNOWN, 9)])
+async def test_targets_that_passed_before_a_restart_count_when_most_fail_after_it(
+    scene: Any, make_group: MakeGroup, earlier: Health, lost: int
+) -> None:
+    everyone = range(1, 11)
+    scene.previous = {"pay": make_group(*everyone, health=earlier)}
+    scene.failures = {f"10.0.0.{number}": "unreachable" for number in everyone[1:]}
+    scene.start(interval="1s", fall=2)
+    scene.say(FullSync((make_group(*everyone),), 0.0))
+
+    await asyncio.sleep(10)
+
+    assert list(scene.healths().values()).count("unready") == lost
+
+
 async def test_losses_just_before_a_panic_are_taken_back(scene: Any, make_group: MakeGroup) -> None:
     scene.start(fall=1)
     scene.say(sync(make_group(*range(1, 11), health=Health.READY)))

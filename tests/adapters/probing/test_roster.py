@@ -156,6 +156,16 @@ def test_the_memory_of_parsed_probes_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert rejected == ["probe"] * 4
 
 
+def test_earlier_groups_lose_what_probes_made_of_them() -> None:
+    found = module.unjudged(
+        group(PAY, [*make_group(1).instances, *make_group(2, health=Health.UNREADY).instances])
+    )
+    draining = make_group(3, health=Health.DRAINING)
+
+    assert healths(found) == ["ready", "unknown"]
+    assert module.unjudged(draining) == draining
+
+
 def test_a_panic_freezes_and_undoes_recent_losses() -> None:
     roster = make_roster()
     roster.replace(make_group(1, 2, 3, 4))

@@ -193,6 +193,25 @@ def stranger() -> Iterator[str]:
         thread.join()
 
 
+def test_bytes_of_another_protocol_are_not_shown(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            accepted, _ = listening.accept()
+            with accepted:
+                accepted.recv(1000)
+                accepted.sendall(b"\x00\x1b[31m\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        result = run("get", "se", "--admin", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+
+    assert result.exit_code == 3
+    assert "does not speak HTTP" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
 @pytest.mark.parametrize("kind", ["se", "sources"])
 def test_another_server_is_not_taken_for_a_bridge(run: Run, stranger: str, kind: str) -> None:
     result = run("get", kind, "--admin", stranger)

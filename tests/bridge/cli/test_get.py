@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from typer.testing import Result
@@ -177,6 +178,35 @@ def test_troubles_of_sources_are_told_on_stderr(get: Run, bridge: Any) -> None:
         "the bridge is not ready, it waits for old",
         "the last reload was refused: line 3: no such key",
     ]
+
+
+def test_what_sources_hold_back_or_leave_out_is_told_on_stderr(get: Run, bridge: Any) -> None:
+    odd = msgspec.structs.replace(
+        bridge.view.sources()[0],
+        name="odd",
+        error="",
+        held=3,
+        details={"probes": "frozen: 3 of 4 failing", "without_service": "vms.csv:2: it names no service"},
+    )
+    bridge.view.sources = lambda: [odd]
+
+    result = get("sources")
+
+    assert result.stderr.splitlines() == [
+        "odd lost 3 instances at once, which the guard keeps; "
+        "when they are really gone: meshbridge release odd",
+        "odd: probes are frozen: 3 of 4 failing",
+        "odd left out: vms.csv:2: it names no service",
+    ]
+
+
+def test_a_service_that_is_not_published_yet_waits(get: Run, bridge: Any) -> None:
+    unpublished = msgspec.structs.replace(bridge.view.services()[0], created=0.0)
+    bridge.view.services = lambda: [unpublished]
+
+    row = get("services").stdout.splitlines()[1].split()
+
+    assert (row[6], row[-1]) == ("waiting", "never")
 
 
 def test_watch_refuses_yaml(get: Run) -> None:

@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from meshbridge.bridge.config import watching
 from meshbridge.bridge.config.watching import changes, fingerprint
 
 
@@ -45,6 +47,29 @@ async def test_turned_link_is_a_change(mounted: Path) -> None:
 
     await change(found, mounted.parent)
 
+    await found.aclose()
+
+
+async def test_without_notifications_the_file_is_looked_at_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> AsyncGenerator[None, None]:
+        raise OSError(24, "no more watches")
+
+    monkeypatch.setattr(watching, "awatch", refuses)
+    monkeypatch.setattr(watching, "_LOOK_MS", 10)
+    file = tmp_path / "config.yaml"
+    write(file, b"one")
+    found = changes(file)
+    with capture_logs() as logs:
+        waiting = asyncio.ensure_future(anext(found))
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
+        write(file, b"two")
+
+        await asyncio.wait_for(waiting, 5.0)
+
+    assert [entry["event"] for entry in logs] == ["no file notifications, the file is read regularly instead"]
     await found.aclose()
 
 

@@ -79,3 +79,14 @@ def test_instance_without_ports_or_tags_matches_no_condition_on_them() -> None:
     for condition in ({"port": "*"}, {"protocol": "*"}, {"tag": "*"}):
         [test] = instance_tests(Match.model_validate(condition))
         assert not test(Instance("a", "10.0.0.1"))
+
+
+def test_a_part_of_a_source_matches_by_its_own_name_and_by_that_of_the_whole() -> None:
+    part = group(ServiceKey("consul/dc1", "shop"), [INSTANCE])
+
+    found = {
+        name: all(test(part) for test in group_tests(Match.model_validate({"source": name})))
+        for name in ("consul", "consul/dc1", "consul/dc2", "dc1")
+    }
+
+    assert found == {"consul": True, "consul/dc1": True, "consul/dc2": False, "dc1": False}

@@ -215,6 +215,54 @@ def test_rules_that_fail_leave_the_group_as_it_was_and_stop_nobody() -> None:
     assert "Traceback" in bug
 
 
+def test_new_rules_that_fail_leave_the_group_as_it_was_and_stop_nobody() -> None:
+    world = World()
+    odd = vm(1, tags=7)  # Nothing checks a type that no adapter gets wrong.
+    world.says(group(SHOP, [odd]), group(PAY, [vm(3)]))
+
+    world.configure({"match": {"tag": "old"}, "drop": True}, {"set": {"namespace": "new"}})
+
+    assert set(world.mesh.services) == {SHOP_HOST, MeshKey("new", "pay.vms.mesh")}
+    assert world.addresses(SHOP_HOST) == ["10.0.0.1"]
+    assert world.mesh.take_news().bugs[0][0] == SHOP
+
+    world.says(group(SHOP, [vm(1)]))
+    assert SHOP_HOST not in world.mesh.services
+    assert world.addresses(MeshKey("new", "shop.vms.mesh")) == ["10.0.0.1"]
+
+
+def test_group_of_a_source_that_is_about_to_leave_stays_as_it_was() -> None:
+    world = World()
+    world.says(group(SHOP, [vm(1)]), group(ServiceKey("zk", "old"), [vm(2)]))
+
+    changes = world.configure({"set": {"host": "{service}.new"}}, precedence=["vms"])
+
+    assert names(changes)["shop.new"]
+    assert {key.host for key in world.mesh.services} == {"shop.new", "old.zk.mesh"}
+
+    world.configure({"set": {"host": "{service}.new"}})
+    assert {key.host for key in world.mesh.services} == {"shop.new", "old.new"}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_service_that_can_not_be_merged_is_quarantined_and_stops_nobody(is_known: bool) -> None:
+    world = World()
+    if is_known:
+        world.says(group(SHOP, [vm(1)]))
+    odd = vm(2, ports=(Port("http", "high", "http"),))  # type: ignore[arg-type]  # As an adapter's bug would.
+
+    changes = world.says(group(SHOP, [vm(1), odd]), group(PAY, [vm(3)]))
+
+    built = world.mesh.services[SHOP_HOST]
+    assert built.is_bug
+    assert built.service.groups == (SHOP,)
+    assert len(built.converted.resources) == int(is_known)
+    assert names(changes)["pay.vms.mesh"]
+
+    world.says(group(SHOP, []))
+    assert SHOP_HOST not in world.mesh.services
+
+
 def test_new_notes_are_counted_once() -> None:
     world = World()
     named = Instance("vm-1", "vm-1.example", (Port("http", 80, "http"),))

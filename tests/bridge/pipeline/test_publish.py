@@ -322,6 +322,73 @@ async def test_failing_sink_stops_no_other() -> None:
         assert [entry["sink"] for entry in logs if entry["event"] == "sink failed"] == ["broken"]
 
 
+async def test_sink_that_fails_unforeseen_ends_nothing() -> None:
+    class Odd(Shelf):
+        async def apply(self, publication: Publication) -> None:
+            raise RuntimeError("a bug")
+
+    shelf = Shelf()
+    async with running(sinks=[shelf, Odd("odd")]) as world:
+        world.add()
+        with capture_logs() as logs:
+            await world.says(sync(group(SHOP, [vm(1)])))
+            await world.quiet()
+            await world.says(update(SHOP, 1, 2))
+            await world.quiet()
+
+        assert len(shelf.got) == 2
+        assert world.counts.seen.count("failed odd") == 2
+        assert isinstance(logs[0]["exc_info"], RuntimeError)
+
+
+ONE_HOST = {"set": {"host": "{service}.mesh"}}
+
+
+async def test_renamed_source_hands_its_services_over_in_one_publication() -> None:
+    async with running(ONE_HOST) as world:
+        world.add("zk")
+        await world.says(sync(group(ServiceKey("zk", "shop"), [vm(1), vm(2)])), "zk")
+        await world.quiet()
+
+        await world.publisher.remove("zk", ["vms"])
+        world.add("vms")
+        await world.quiet()
+        await world.says(sync(group(SHOP, [vm(1)])))
+        _, newest = await world.quiet()
+
+        assert [found.key.name for found in newest.delta.changed] == ["shop.mesh"]
+        assert not newest.delta.removed
+        assert "zk" not in world.publisher.mesh.guards
+
+
+async def test_source_that_is_taken_out_leaves_after_the_grace_though_the_new_one_is_unread() -> None:
+    async with running(gate=GateSettings(grace=30.0)) as world:
+        world.add("zk")
+        await world.says(sync(group(ServiceKey("zk", "shop"), [vm(1)])), "zk")
+        await world.quiet()
+
+        await world.publisher.remove("zk", ["vms"])
+        world.add("vms")
+
+        assert len(await world.quiet(29.0)) == 1
+        await world.quiet()
+        assert world.sinks[0].names == []
+
+
+async def test_source_that_comes_back_while_it_leaves_stays() -> None:
+    async with running(gate=GateSettings(grace=30.0)) as world:
+        world.add("zk")
+        await world.says(sync(group(ServiceKey("zk", "shop"), [vm(1)])), "zk")
+        await world.quiet()
+
+        await world.publisher.remove("zk", ["vms"])
+        world.add("vms")
+        await world.quiet()
+        world.add("zk")
+
+        assert len(await world.quiet(100.0)) == 1
+
+
 async def test_late_event_of_a_removed_source_is_ignored() -> None:
     async with running() as world:
         world.add("vms")

@@ -446,3 +446,15 @@ def test_whatever_a_registry_writes_gives_a_verdict(
         assert naming.is_dns_label(found.mesh.namespace)
         assert naming.is_subdomain(found.mesh.host)
         assert len({port.name for port in found.ports}) == len(instance.ports)
+
+
+def test_parts_of_a_source_share_its_hosts_unless_a_template_names_the_part() -> None:
+    part = group(ServiceKey("consul/dc1", "shop"), [vm()])
+
+    by_default = Rules([], Defaults()).for_group(part).apply(vm())
+    by_part = Rules([], Defaults(host="{service}.{part}.{source}.mesh")).for_group(part).apply(vm())
+
+    assert isinstance(by_default, Member)
+    assert isinstance(by_part, Member)
+    assert by_default.mesh.host == "shop.consul.mesh"
+    assert by_part.mesh.host == "shop.dc1.consul.mesh"

@@ -3,6 +3,7 @@ import time
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from meshbridge.bridge.check import SourceCheck, check_sources
 from meshbridge.bridge.config.loading import load
@@ -81,5 +82,8 @@ async def test_source_that_fails_unforeseen_is_no_good_source(
     site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
     site.configure(site.source("vms", "vms.yaml"))
 
-    with pytest.raises(KeyError):
-        await checked(site)
+    with capture_logs() as logs:
+        [check] = await checked(site)
+
+    assert (check.ok, check.error) == (False, "bug: KeyError: 'weight'")
+    assert [entry["event"] for entry in logs] == ["adapter failed"]

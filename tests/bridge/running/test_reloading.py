@@ -76,6 +76,28 @@ async def test_source_that_is_taken_out_leaves_and_one_that_is_added_comes(
         assert not await site.metric(bridge, 'meshbridge_adapter_attempts_total{kind="inventory",source="b"}')
 
 
+async def test_renamed_source_keeps_its_services_throughout(site: Any, eventually: Any) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(
+        site.source("old", "vms.yaml"), rules=[{"match": {"source": "old"}, "set": {"host": "shop.mesh"}}]
+    )
+
+    async with site.connected() as (bridge, client):
+        await eventually(lambda: site.held(client) == {"shop.mesh": ["10.0.0.1"]})
+        site.inventory("vms.yaml", BROKEN)
+        site.configure(
+            site.source("new", "vms.yaml"), rules=[{"match": {"source": "new"}, "set": {"host": "shop.mesh"}}]
+        )
+        bridge.reloading.request()
+        await eventually(lambda: bridge.view.sources()[0].name == "new" and bridge.view.sources()[0].error)
+        assert bridge.view.generation == 1
+
+        site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+        await eventually(lambda: bridge.view.generation > 1)
+        assert next(bridge.view.services()).sources == ["new"]
+        await eventually(lambda: site.held(client) == {"shop.mesh": ["10.0.0.1"]})
+
+
 async def test_new_order_of_sources_is_new_precedence(site: Any, eventually: Any) -> None:
     for name in ("a", "b"):
         site.inventory(f"{name}.yaml", {"shop": ["10.0.0.1"]})

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.bridge import retain
+from meshbridge.bridge.config.loading import load
 from meshbridge.bridge.retain import Retaining
 from meshbridge.bridge.state import StateFiles
+from meshbridge.bridge.watching import fingerprint
+from meshbridge.schemas.registry import Health, Instance, Port, ServiceKey, group, labels
 
 BROKEN = "services: [{name: shop, instances: [{address"
 
@@ -66,6 +71,79 @@ async def test_copy_of_another_registry_is_not_served(site: Any, eventually: Any
     async with site.running() as bridge:
         await eventually(lambda: bridge.view.sources()[0].error)
         assert bridge.view.generation == 0
+
+
+async def test_copy_outlives_settings_that_say_how_the_registry_is_read(site: Any, eventually: Any) -> None:
+    await ran_once(site)
+    site.inventory("vms.yaml", BROKEN)
+    source = site.source("vms", "vms.yaml", refresh="17s", rescan="18s", allow_empty=True)
+    site.configure(source, safety={"state_dir": str(site.state)})
+
+    async with site.connected() as (_, client):
+        await eventually(lambda: site.held(client) == {"shop.vms.mesh": ["10.0.0.1", "10.0.0.2"]})
+
+
+def test_fingerprint_outlives_an_upgrade_that_brings_new_settings() -> None:
+    class Upgraded(InventoryConfig):
+        brand_new: str = "default"
+
+    class Other(InventoryConfig):
+        kind: str = "other"  # type: ignore[assignment]
+
+    said = {"name": "vms", "files": ["vms.yaml"]}
+    assert fingerprint(Other(**said)) != fingerprint(InventoryConfig(**said))
+
+    assert fingerprint(Upgraded(**said)) == fingerprint(InventoryConfig(**said))
+    assert fingerprint(Upgraded(**said)) != fingerprint(Upgraded(**{**said, "files": ["other.yaml"]}))
+
+
+async def test_verdict_of_a_probe_in_the_copy_does_not_outlive_the_probe(site: Any, eventually: Any) -> None:
+    path = site.inventory("vms.yaml", BROKEN)
+    probed = site.source("vms", "vms.yaml", probe={"tcp": {}, "interval": "1h", "timeout": "1s"})
+    site.configure(probed, safety={"state_dir": str(site.state)})
+    lost = Instance(
+        "127.0.0.1",
+        "127.0.0.1",
+        (Port("http", 80),),
+        metadata=labels({"document": str(path)}),
+        health=Health.UNREADY,
+    )
+    [config] = load(site.path, {}).sources
+    StateFiles(site.state).save(
+        "vms", fingerprint(config), [group(ServiceKey("vms", "shop"), [lost])], time.time()
+    )
+
+    async with site.connected() as (_, client):
+        await eventually(lambda: site.held(client) == {"shop.vms.mesh": ["127.0.0.1"]})
+
+
+async def test_state_that_is_being_written_when_the_bridge_stops_is_written_before_the_newest(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retain, "INTERVAL", 0.01)
+    save, writing, may_go_on = StateFiles.save, threading.Event(), threading.Event()
+    written_groups: list[Any] = []
+
+    def slowly(self: StateFiles, *written: Any) -> None:
+        if not writing.is_set():
+            writing.set()
+            may_go_on.wait(5.0)
+        save(self, *written)
+        written_groups.append(written[2])
+
+    monkeypatch.setattr(StateFiles, "save", slowly)
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configure(site)
+
+    async with site.running() as bridge:
+        await eventually(writing.is_set)
+        site.inventory("vms.yaml", {"shop": ["10.0.0.2"]})
+        await eventually(lambda: bridge.publisher.unsaved == {"vms"})
+        asyncio.get_running_loop().call_later(0.1, may_go_on.set)
+
+    await eventually(lambda: len(written_groups) == 2)
+    [kept] = StateFiles(site.state).load("vms", fingerprint(load(site.path, {}).sources[0]), 60, time.time())
+    assert [found.address for found in kept.instances] == ["10.0.0.2"]
 
 
 async def test_mass_removal_while_the_bridge_was_down_is_held(site: Any, eventually: Any) -> None:

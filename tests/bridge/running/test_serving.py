@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from meshbridge.adapters.probing.checks import Checks
 from meshbridge.schemas.errors import SinkError
 from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Kind
@@ -91,6 +92,23 @@ async def test_inventory_that_breaks_while_it_runs_changes_nothing(site: Any, ev
         assert bridge.view.generation == generation
 
 
+async def test_bug_in_the_probing_of_one_source_ends_nothing_else(
+    site: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(_checks: Checks) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Checks, "__aenter__", breaks)
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(
+        site.source("a", "vms.yaml"), site.source("b", "vms.yaml", required=False, probe={"tcp": {}})
+    )
+
+    async with site.running() as bridge:
+        await eventually(lambda: "a bug" in bridge.view.sources()[1].error)
+        await eventually(lambda: bridge.view.sources()[0].state == "synced")
+
+
 async def test_clients_keep_what_they_have_when_the_bridge_stops(site: Any, eventually: Any) -> None:
     site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
     site.configure(site.source("vms", "vms.yaml"))
@@ -155,6 +173,18 @@ async def test_quarantined_service_is_shown_with_its_reason(site: Any, eventuall
         assert (pay.quarantined, shop.quarantined) == (True, False)
         assert "exportTo" in pay.problems[0]
         assert bridge.view.quarantined() == 1
+
+
+async def test_problems_of_a_service_include_what_its_registry_has_wrong(site: Any, eventually: Any) -> None:
+    machines = "[{address: 10.0.0.1}, {address: 10.0.0.2, port: 0}]"
+    listed = f"services:\n- {{name: shop, port: 80, instances: {machines}}}\n"
+    site.inventory("vms.yaml", listed)
+    site.configure(site.source("vms", "vms.yaml"))
+
+    async with site.running() as bridge:
+        [shop] = await eventually(lambda: list(bridge.view.services()))
+        [problem] = shop.problems
+        assert "vms.yaml:2: 10.0.0.2: port 0 is not a number from 1 to 65535" in problem
 
 
 async def test_address_that_is_taken_is_one_plain_error(site: Any) -> None:

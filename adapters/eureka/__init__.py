@@ -1,0 +1,1 @@
+"""Watches Eureka: Spring Cloud's and Netflix' servers, one cluster as one source."""

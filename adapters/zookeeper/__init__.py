@@ -1,0 +1,1 @@
+"""Services registered in ZooKeeper: Dubbo, Spring Cloud and Curator, ServerSets, Nerve, plain JSON."""
