@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test lint types unit integration bench proto schema clean
+.PHONY: demo test lint types unit integration bench bench-registries proto schema clean
 
 demo: .venv/.run
 	$(BIN)/meshbridge demo
@@ -21,13 +21,22 @@ types: .venv/.dev
 unit: .venv/.dev
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
-# Builds istiod once, into a cache outside the checkout; 75 means that it can't be had here.
+# What has to be built or fetched goes into a cache outside the checkout, once; a builder exits with 75
+# where its thing can't be had, and the tests that need it then skip loudly.
+BUILDERS := build_istiod.py build_eureka.py build_jvm.py consul/fetch.py mesh/fetch_envoy.py
+
 integration: .venv/.dev
-	$(BIN)/python integration/build_istiod.py || test $$? -eq 75
+	set -e; for builder in $(BUILDERS); do $(BIN)/python integration/$$builder || test $$? -eq 75; done
 	$(BIN)/python -m pytest integration -m integration
 
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/mesh.py --json bench.json
+	$(BIN)/python tests/benchmarks/mcp.py
+
+bench-registries: .venv/.dev  # needs the real servers, see integration/
+	$(BIN)/python tests/benchmarks/zookeeper.py
+	$(BIN)/python tests/benchmarks/eureka.py
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/consul_adapter.py
 
 proto: .venv/.dev  # regenerates what the .proto files give
 	$(BIN)/python -m grpc_tools.protoc -I schemas/proto --python_out=schemas/proto --pyi_out=schemas/proto \

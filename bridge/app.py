@@ -17,7 +17,7 @@ from meshbridge.bridge import logs
 from meshbridge.bridge.admin.server import AdminServer
 from meshbridge.bridge.config.fields import split_listen
 from meshbridge.bridge.config.loading import load
-from meshbridge.bridge.config.models import Config
+from meshbridge.bridge.config.models import Config, McpClient, McpLimits
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.publish import Publisher
@@ -27,11 +27,15 @@ from meshbridge.bridge.retain import Retaining
 from meshbridge.bridge.sink import Sink
 from meshbridge.bridge.status import RunningBridge
 from meshbridge.bridge.watching import Watching, expanded
+from meshbridge.mcp.access import AllowRule
 from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.flow import Pacing
+from meshbridge.mcp.limits import Limits
 from meshbridge.mcp.server import McpServer
 from meshbridge.mcp.stream import Serving
-from meshbridge.mcp.subscription import Pacing
+from meshbridge.mcp.view import Scope
 from meshbridge.schemas.registry import SourceState
+from meshbridge.schemas.resource import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -152,8 +156,28 @@ def _make_mcp(config: Config, cache: SnapshotCache, metrics: Metrics) -> McpServ
     if not settings.enabled:
         return None
     pacing = Pacing(min_push_interval=settings.min_push_interval, ack_timeout=settings.ack_timeout)
-    serving = Serving(cache, pacing=pacing, metrics=metrics.mcp)
+    serving = Serving(
+        cache,
+        pacing=pacing,
+        metrics=metrics.mcp,
+        allow=tuple(map(_allow_rule, settings.allow)),
+        limits=_limits(settings.limits),
+    )
     return McpServer(serving, settings.listen, tls=settings.tls)
+
+
+def _allow_rule(settings: McpClient) -> AllowRule:
+    scope = Scope(frozenset(map(Kind, settings.kinds)), frozenset(settings.namespaces))
+    return AllowRule(spiffe=settings.spiffe, san=settings.san, common_name=settings.cn, scope=scope)
+
+
+def _limits(settings: McpLimits) -> Limits:
+    return Limits(
+        streams=settings.streams,
+        streams_per_peer=settings.streams_per_client,
+        requests_per_second=settings.requests_per_second,
+        request_bytes=settings.request_bytes,
+    )
 
 
 async def _start_mcp(mcp: McpServer | None, config: Config) -> str:

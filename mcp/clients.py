@@ -8,6 +8,13 @@ import msgspec
 
 from meshbridge.mcp.metrics import McpMetrics
 
+_MAX_TEXT = 256
+
+
+def told(text: str) -> str:
+    """Return what a client says of itself on one line, fit for a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _MAX_TEXT]).split())[:_MAX_TEXT]
+
 
 class TypeStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One subscribed type of one client."""
@@ -20,6 +27,8 @@ class TypeStatus(msgspec.Struct, frozen=True, rename="camel"):
     latency_seconds: float | None
     """Time from sending to acknowledging the newest acknowledged response."""
     nacks: int
+    nack_text: str = ""
+    """Why the client refused the newest response that it refused."""
 
 
 class ClientStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -32,6 +41,10 @@ class ClientStatus(msgspec.Struct, frozen=True, rename="camel"):
     connected: float
     """Unix seconds."""
     types: Sequence[TypeStatus]
+    protocol: str = "sotw"
+    """`sotw`, `delta` or `legacy`."""
+    identity: str = ""
+    """Who it is by its certificate; "" without one."""
 
 
 class Client(Protocol):

@@ -1,21 +1,38 @@
-"""The xDS server that istiod connects to as one of its `configSources`."""
+"""The server that istiod connects to as one of its `configSources`: xDS and legacy MCP on one port."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from urllib.parse import unquote
 
 import grpc
 import structlog
 
+from meshbridge.mcp.access import Identity, identity, scopes_for
 from meshbridge.mcp.clients import Clients
+from meshbridge.mcp.dialects import Delta, Dialect, Legacy, StateOfTheWorld
+from meshbridge.mcp.flow import Pacing
+from meshbridge.mcp.limits import Admission, Limits, TooMuch
 from meshbridge.mcp.security import server_credentials
-from meshbridge.mcp.stream import Serving, Stream, StreamEnd
+from meshbridge.mcp.stream import Peer, Serving, Stream, StreamEnd
+from meshbridge.mcp.view import View
 from meshbridge.schemas.errors import SinkError
 from meshbridge.schemas.settings import ServerTls
 
-_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-_MAX_REQUEST = 4 << 20
+_SPEAKERS: Mapping[str, Mapping[str, Callable[[View, Pacing, Limits], Dialect]]] = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService": {
+        "StreamAggregatedResources": StateOfTheWorld,
+        "DeltaAggregatedResources": Delta,
+    },
+    "istio.mcp.v1alpha1.ResourceSource": {"EstablishResourceStream": Legacy},
+}
+"""By service and method."""
+
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+
+_REFUSAL_LOG_INTERVAL = 1.0
+"""Seconds."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +57,8 @@ class McpServer:
         self._ping_interval = ping_interval
         self._server: grpc.aio.Server | None = None
         self._streams: set[Stream] = set()
+        self._admission = Admission(serving.limits)
+        self._next_refusal_log = 0.0
 
     async def start(self) -> int:
         """Listen, and return the port.
@@ -47,10 +66,13 @@ class McpServer:
         Raises:
             SinkError: the address can't be had.
         """
-        server = grpc.aio.server(options=_options(self._ping_interval))
-        method = grpc.stream_stream_rpc_method_handler(self._stream_aggregated_resources)
-        methods = {"StreamAggregatedResources": method}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, methods),))
+        server = grpc.aio.server(options=_options(self._ping_interval, self._serving.limits))
+        for service, speakers in _SPEAKERS.items():
+            methods = {
+                method: grpc.stream_stream_rpc_method_handler(partial(self._serve, speaker))
+                for method, speaker in speakers.items()
+            }
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
         try:
             if self._credentials:
                 port = server.add_secure_port(self._listen, self._credentials)
@@ -78,19 +100,48 @@ class McpServer:
         await goodbye
         self._server = None
 
-    async def _stream_aggregated_resources(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    async def _serve(
+        self,
+        speaker: Callable[[View, Pacing, Limits], Dialect],
+        requests: AsyncIterator[bytes],
+        context: _Context,
     ) -> None:
-        await context.send_initial_metadata(())  # The client sees that it is served, also while we hold.
-        stream = Stream(self._serving, clean_peer(context.peer()), context.write)
+        address, client = clean_peer(context.peer()), identity(context.auth_context())
+        try:
+            view = self._view_for(client, address)
+            with self._admission.admitted(str(client) or address.rpartition(":")[0]):
+                await context.send_initial_metadata(())  # So that it sees it is served, also while we hold.
+                dialect = speaker(view, self._serving.pacing, self._serving.limits)
+                await self._run(
+                    Stream(self._serving, dialect, Peer(address, str(client), context.write)), requests
+                )
+        except TooMuch as error:
+            self._log_refusal(address, client, str(error))
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        except StreamEnd as end:
+            await context.abort(end.code, end.details)
+
+    def _view_for(self, client: Identity, address: str) -> View:
+        scopes = scopes_for(client, self._serving.allow)
+        if not scopes:
+            self._log_refusal(address, client, "not on the list of allowed clients")
+            raise StreamEnd(grpc.StatusCode.PERMISSION_DENIED, "not on the list of allowed clients")
+        return self._serving.cache.view(scopes)
+
+    async def _run(self, stream: Stream, requests: AsyncIterator[bytes]) -> None:
         self._streams.add(stream)
         try:
             with self.clients.joined(stream):
                 await stream.run(requests)
-        except StreamEnd as end:
-            await context.abort(end.code, end.details)
         finally:
             self._streams.discard(stream)
+
+    def _log_refusal(self, address: str, client: Identity, reason: str) -> None:
+        """Log a refused stream, but not each one of a flood."""
+        now = self._serving.clock()
+        if now >= self._next_refusal_log:
+            self._next_refusal_log = now + _REFUSAL_LOG_INTERVAL
+            _log.warning("client refused", address=address, identity=str(client), reason=reason)
 
 
 def clean_peer(peer: str) -> str:
@@ -99,7 +150,7 @@ def clean_peer(peer: str) -> str:
     return unquote(address) if scheme in {"ipv4", "ipv6"} else peer
 
 
-def _options(ping_interval: float) -> list[tuple[str, int]]:
+def _options(ping_interval: float, limits: Limits) -> list[tuple[str, int]]:
     return [
         # Without it gRPC allows a ping every 5 minutes and ends istiod's quiet stream after 120 s.
         ("grpc.http2.min_ping_interval_without_data_ms", int(ping_interval * 1000)),
@@ -108,7 +159,12 @@ def _options(ping_interval: float) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.max_receive_message_length", _MAX_REQUEST),
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        # Of one connection. A few more than we serve, so that who asks for more is told why.
+        ("grpc.max_concurrent_streams", limits.streams_per_peer + 10),
+        ("grpc.max_metadata_size", 8192),
+        # Who connects and then says nothing goes.
+        ("grpc.server_handshake_timeout_ms", 20_000),
         ("grpc.max_send_message_length", -1),
         # Two servers on one port would share the clients; a taken port must be an error.
         ("grpc.so_reuseport", 0),

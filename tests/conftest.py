@@ -29,14 +29,14 @@ def pytest_configure() -> None:
 class Eventually(Protocol):
     """Waits until a condition holds and returns its value."""
 
-    async def __call__(self, condition: Callable[[], T], *, within: float = 5.0) -> T: ...
+    async def __call__(self, condition: Callable[[], T], *, within: float = 15.0) -> T: ...
 
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """`await eventually(lambda: len(seen) == 3, within=5.0)`: polls, and fails when time (seconds) is up."""
+    """`await eventually(lambda: len(seen) == 3, within=15.0)`: polls, and fails when time (seconds) is up."""
 
-    async def wait(condition: Callable[[], T], *, within: float = 5.0) -> T:
+    async def wait(condition: Callable[[], T], *, within: float = 15.0) -> T:
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         while not (value := condition()):

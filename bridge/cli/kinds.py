@@ -116,6 +116,7 @@ def _client_row(item: Item, now: float) -> Row:
         f"{synced}/{len(types)}",
         str(sum(found["nacks"] for found in types)),
         f"{max(latencies) * 1000:.0f}ms" if latencies else "",
+        next((found["nackText"] for found in types if found["nackText"]), ""),
     ]
 
 
@@ -178,7 +179,7 @@ LISTINGS = (
         name="clients",
         singular="client",
         aliases=(),
-        headers=("ID", "ADDRESS", "REVISION", "CONNECTED", "SYNCED", "NACKS", "LATENCY"),
+        headers=("ID", "ADDRESS", "REVISION", "CONNECTED", "SYNCED", "NACKS", "LATENCY", "REFUSAL"),
         row=_client_row,
         identity=lambda item: f"{item['id']}/{item['address']}",
         poll_seconds=2.0,

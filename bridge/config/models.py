@@ -8,7 +8,7 @@ The docstring under each field is its description in the JSON Schema and in REFE
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from meshbridge.adapters import ADAPTERS
@@ -30,6 +30,8 @@ __all__ = [
     "KubernetesOutput",
     "Log",
     "Match",
+    "McpClient",
+    "McpLimits",
     "McpOutput",
     "Outputs",
     "Rule",
@@ -38,6 +40,40 @@ __all__ = [
     "duplicate_source",
     "repeated",
 ]
+
+
+class McpClient(StrictModel):
+    """Clients that may connect, and what they may see: one of spiffe, san, cn, and what narrows it."""
+
+    spiffe: str = ""
+    """SPIFFE id in the client's certificate; `*` stands for any characters but `/`."""
+    san: str = ""
+    """Another subject alternative name in it (DNS name, address); `*` stands for any characters but `.`."""
+    cn: str = ""
+    """Common name in it; `*` stands for any characters."""
+    kinds: tuple[Literal["ServiceEntry", "WorkloadEntry", "WorkloadGroup"], ...] = ()
+    """Kinds they may see. Default: all. Other kinds are answered empty."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces of resources they may see. Default: all."""
+
+    @model_validator(mode="after")
+    def _one_pattern(self) -> Self:
+        if len([pattern for pattern in (self.spiffe, self.san, self.cn) if pattern]) != 1:
+            raise ValueError("needs exactly one of spiffe, san, cn")
+        return self
+
+
+class McpLimits(StrictModel):
+    """What clients may ask for at most."""
+
+    streams: Count = 1000
+    """Streams of all clients together."""
+    streams_per_client: Count = 200
+    """Streams of one client, which is a certificate's identity or, without one, an IP address."""
+    requests_per_second: Count = 100
+    """Requests of one stream, on average; more are read later. istiod asks 16 times, then it acknowledges."""
+    request_bytes: Annotated[Count, Field(ge=4096, le=1 << 30)] = 4194304
+    """Size of a request. Only delta clients that name what they have send large ones."""
 
 
 class McpOutput(StrictModel):
@@ -55,6 +91,21 @@ class McpOutput(StrictModel):
     """Least time between two pushes to one client. istiod gathers until 100ms of quiet: less starves it."""
     ack_timeout: Duration = 10.0
     """How long to wait for a client's acknowledgement before the next push of that type."""
+    allow: tuple[McpClient, ...] = ()
+    """Who may connect; needs `tls.client_ca_file`. A client that several entries fit sees what any of them
+    allows. Default: everyone. istiod itself offers no certificate."""
+    limits: McpLimits = McpLimits()
+    """What clients may ask for at most."""
+
+    @model_validator(mode="after")
+    def _known_by_certificate(self) -> Self:
+        if self.allow and (self.tls is None or not self.tls.client_ca_file):
+            raise PydanticCustomError(
+                "allow_without_certificates",
+                "clients are told apart by their certificates; set tls.client_ca_file",
+                {"at": ("allow",)},
+            )
+        return self
 
     @model_validator(mode="after")
     def _not_in_the_clear(self) -> Self:

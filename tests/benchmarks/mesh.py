@@ -45,9 +45,9 @@ from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.mcp import codec
 from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.server import McpServer
 from meshbridge.mcp.stream import Serving
-from meshbridge.mcp.subscription import Pacing
 from meshbridge.schemas import wire
 from meshbridge.schemas.proto import meshbridge_networking_pb2 as pb
 from meshbridge.schemas.registry import (

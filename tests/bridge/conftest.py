@@ -105,7 +105,7 @@ class FakeView:
     def clients(self) -> list[ClientStatus]:
         types = [
             TypeStatus("networking.istio.io/v1/ServiceEntry", "a1", "a1", 0.025, 0),
-            TypeStatus("networking.istio.io/v1/WorkloadEntry", "b2", "", None, 3),
+            TypeStatus("networking.istio.io/v1/WorkloadEntry", "b2", "", None, 3, "invalid host"),
         ]
         return [ClientStatus("istiod-1", "10.1.1.1:5000", "stable", CREATED, types)]
 

@@ -8,14 +8,20 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 
 from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.server import McpServer
 from meshbridge.mcp.stream import Serving
-from meshbridge.mcp.subscription import Pacing
 from meshbridge.schemas import wire
 from meshbridge.schemas.istio import Location, Resolution, ServiceEntry, ServicePort, WorkloadEntry
+from meshbridge.schemas.proto.meshbridge_mcp_pb2 import RequestResources, Resources
 from meshbridge.schemas.resource import (
     EMPTY_SNAPSHOT,
     Kind,
@@ -26,7 +32,10 @@ from meshbridge.schemas.resource import (
     resource,
 )
 
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+METHOD = f"{ADS}StreamAggregatedResources"
+DELTA_METHOD = f"{ADS}DeltaAggregatedResources"
+LEGACY_METHOD = "/istio.mcp.v1alpha1.ResourceSource/EstablishResourceStream"
 
 
 class Publisher:
@@ -56,14 +65,20 @@ class Publisher:
 class Peer:
     """A client that does only what it is told."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, method: str = METHOD, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
         options = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", -1),
             ("grpc.http2.bdp_probe", 0),  # The window stays small, so that who doesn't read has little room.
         ]
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
-        self.call = self.channel.stream_stream(METHOD, None, None)()
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options)
+        else:
+            options.append(("grpc.ssl_target_name_override", "first.test"))
+            self.channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
+        self.call = self.channel.stream_stream(method, None, None)()
 
     async def ask(
         self, type_url: str, nonce: str = "", version: str = "", error: str = "", names: Iterable[str] = ()
@@ -78,11 +93,14 @@ class Peer:
     async def send(self, raw: bytes) -> None:
         await self.call.write(raw)
 
-    async def answer(self, within: float = 5.0) -> DiscoveryResponse:
+    async def read(self, within: float = 5.0) -> bytes:
         async with asyncio.timeout(within):
             raw = await self.call.read()
         assert raw is not grpc.aio.EOF, await self.call.code()
-        return DiscoveryResponse.FromString(raw)
+        return raw
+
+    async def answer(self, within: float = 5.0) -> DiscoveryResponse:
+        return DiscoveryResponse.FromString(await self.read(within))
 
     async def acked(self, within: float = 5.0) -> DiscoveryResponse:
         """The next answer, which is acknowledged."""
@@ -97,6 +115,49 @@ class Peer:
                 while await self.call.read() is not grpc.aio.EOF:
                     pass
             return await self.call.code()
+
+
+class DeltaPeer(Peer):
+    """The same for delta."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, DELTA_METHOD)
+
+    async def say(self, type_url: str, nonce: str = "", error: str = "", **names: object) -> None:
+        subscribe, unsubscribe = names.get("subscribe", ()), names.get("unsubscribe", ())
+        request = DeltaDiscoveryRequest(
+            type_url=type_url,
+            response_nonce=nonce,
+            resource_names_subscribe=subscribe,
+            resource_names_unsubscribe=unsubscribe,
+            initial_resource_versions=names.get("initial", {}),
+        )
+        if error:
+            request.error_detail.message = error
+        await self.send(request.SerializeToString())
+
+    async def heard(self, within: float = 5.0) -> DeltaDiscoveryResponse:
+        """The next answer, which is acknowledged."""
+        found = DeltaDiscoveryResponse.FromString(await self.read(within))
+        await self.say(found.type_url, found.nonce)
+        return found
+
+
+class Sink(Peer):
+    """The same for the legacy protocol."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, LEGACY_METHOD)
+
+    async def say(self, collection: str, nonce: str = "", **more: object) -> None:
+        request = RequestResources(collection=collection, response_nonce=nonce, **more)
+        await self.send(request.SerializeToString())
+
+    async def heard(self, within: float = 5.0, **more: object) -> Resources:
+        """The next answer, which is acknowledged."""
+        found = Resources.FromString(await self.read(within))
+        await self.say(found.collection, found.nonce, **more)
+        return found
 
 
 @pytest.fixture
@@ -181,8 +242,10 @@ async def connect() -> AsyncIterator[Callable[[int], Peer]]:
     """Opens hand-driven clients, which are closed at the end of the test."""
     peers: list[Peer] = []
 
-    def open_peer(to: int) -> Peer:
-        peers.append(Peer(to))
+    kinds = {"sotw": Peer, "delta": DeltaPeer, "legacy": Sink}
+
+    def open_peer(to: int, protocol: str = "sotw", **more: object) -> Peer:
+        peers.append(kinds[protocol](to, **more))
         return peers[-1]
 
     yield open_peer

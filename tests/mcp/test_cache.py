@@ -186,11 +186,11 @@ async def test_oldest_event_since_a_generation_counts_for_changed_kinds_only(
     await publisher.put(workload("w"), oldest={"vms": 2.0})
     await publisher.put(entry("a", salt=2), oldest={"vms": 7.0})
 
-    assert cache.oldest_since(SE, 0) == {"vms": 1.0, "dc1": 6.0}
-    assert cache.oldest_since(SE, 1) == {"vms": 5.0, "dc1": 6.0}
-    assert cache.oldest_since(SE, 3) == {"vms": 7.0}
-    assert cache.oldest_since(WE, 1) == {"vms": 2.0}
-    assert cache.oldest_since(OTHER, 1) == {}
+    assert cache.oldest_since(Kind.SERVICE_ENTRY, 0) == {"vms": 1.0, "dc1": 6.0}
+    assert cache.oldest_since(Kind.SERVICE_ENTRY, 1) == {"vms": 5.0, "dc1": 6.0}
+    assert cache.oldest_since(Kind.SERVICE_ENTRY, 3) == {"vms": 7.0}
+    assert cache.oldest_since(Kind.WORKLOAD_ENTRY, 1) == {"vms": 2.0}
+    assert cache.oldest_since(None, 1) == {}
 
 
 async def test_generation_is_that_of_the_newest_publication(cache, publisher) -> None:

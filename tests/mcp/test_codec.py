@@ -1,7 +1,7 @@
 import string
 
 import pytest
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.any_pb2 import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -100,3 +100,52 @@ def test_every_version_of_a_type_url_means_the_kind(kind: Kind, version: str) ->
 )
 def test_other_type_urls_have_no_kind(type_url: str) -> None:
     assert codec.kind_of(type_url) is None
+
+
+def part(found: list[Resource], removed: list[str]) -> codec.Part:
+    named = {f"{one.key.namespace}/{one.key.name}": one for one in found}
+    frames = {name: codec.frame(one) for name, one in named.items()}
+    return codec.Part(frames, {name: one.version for name, one in named.items()}, removed)
+
+
+@given(st.lists(resources, max_size=4), st.lists(texts, max_size=3), texts, texts)
+def test_delta_response_says_the_resources_and_the_removals(
+    found: list[Resource], removed: list[str], type_url: str, nonce: str
+) -> None:
+    brought = part(found, removed)
+
+    response = DeltaDiscoveryResponse.FromString(codec.DELTA.render(type_url, "v", nonce, brought))
+
+    assert (response.type_url, response.system_version_info, response.nonce) == (type_url, "v", nonce)
+    assert list(response.removed_resources) == removed
+    assert [item.name for item in response.resources] == list(brought.frames)
+    for item in response.resources:
+        wrapped = pb.Resource.FromString(item.resource.value)
+        assert (wrapped.metadata.name, wrapped.metadata.version) == (item.name, item.version)
+        [whole] = DiscoveryResponse.FromString(brought.frames[item.name]).resources
+        assert item.resource == whole
+
+
+@pytest.mark.parametrize("form", [codec.LEGACY, codec.LEGACY_DIFF])
+@given(found=st.lists(resources, max_size=4), removed=st.lists(texts, max_size=3), nonce=texts)
+def test_legacy_response_has_the_resources_without_their_wrapping(
+    form: codec.Form, found: list[Resource], removed: list[str], nonce: str
+) -> None:
+    brought = part(found, removed)
+
+    response = pb.Resources.FromString(form.render("c", "v", nonce, brought))
+
+    assert (response.collection, response.system_version_info, response.nonce) == ("c", "v", nonce)
+    assert response.incremental == (form is codec.LEGACY_DIFF)
+    assert list(response.removed_resources) == (removed if response.incremental else [])
+    wrapped = [DiscoveryResponse.FromString(frame).resources[0].value for frame in brought.frames.values()]
+    assert list(response.resources) == [pb.Resource.FromString(value) for value in wrapped]
+
+
+@pytest.mark.parametrize("form", [codec.SOTW, codec.DELTA, codec.LEGACY, codec.LEGACY_DIFF])
+def test_nonce_can_be_replaced_in_every_form(form: codec.Form) -> None:
+    brought = codec.Part({}, {}, ["gone"])
+
+    replaced = codec.with_nonce(form.render("t", "v", "g1", brought), "g1", "g1.2")
+
+    assert replaced == form.render("t", "v", "g1.2", brought)

@@ -6,9 +6,9 @@ import grpc
 import pytest
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 
+from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.server import McpServer, clean_peer
 from meshbridge.mcp.stream import Serving
-from meshbridge.mcp.subscription import Pacing
 from meshbridge.mcp.turns import Turns
 from meshbridge.schemas.errors import SinkError
 from meshbridge.schemas.proto.meshbridge_mcp_pb2 import Resource as Wrapped

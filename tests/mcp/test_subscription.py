@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshbridge.mcp.subscription import Pacing, Request, Subscription
+from meshbridge.mcp.flow import Pacing
+from meshbridge.mcp.subscription import Request, Subscription
 
 URLS = {
     "SE": "networking.istio.io/v1/ServiceEntry",

@@ -77,6 +77,7 @@ async def test_keys_are_camel_case_as_documented(http: aiohttp.ClientSession, ur
         "acked": "a1",
         "latencySeconds": 0.025,
         "nacks": 0,
+        "nackText": "",
     }
     assert sources["items"][0]["lastSuccess"] is None
 

@@ -13,9 +13,9 @@ import yaml
 from typer.testing import Result
 
 from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.server import McpServer
 from meshbridge.mcp.stream import Serving
-from meshbridge.mcp.subscription import Pacing
 from meshbridge.schemas import wire
 from meshbridge.schemas.istio import Location, Resolution, ServiceEntry, ServicePort, WorkloadEntry
 from meshbridge.schemas.manifest import to_object

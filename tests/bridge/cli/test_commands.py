@@ -22,7 +22,7 @@ from meshbridge.schemas.errors import ConfigError, SinkError
 
 Run = Callable[..., Result]
 
-COMMANDS = ("run", "check", "get", "explain", "release", "client", "demo", "schema", "version")
+COMMANDS = ("run", "check", "get", "explain", "release", "client", "conformance", "demo", "schema", "version")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

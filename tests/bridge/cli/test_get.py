@@ -36,8 +36,8 @@ old    inventory  stale   2         4          0     never
 vms/a  inventory  synced  2         4          0     AGE
 """
 CLIENTS = """\
-ID        ADDRESS        REVISION  CONNECTED  SYNCED  NACKS  LATENCY
-istiod-1  10.1.1.1:5000  stable    AGE        1/2     3      25ms
+ID        ADDRESS        REVISION  CONNECTED  SYNCED  NACKS  LATENCY  REFUSAL
+istiod-1  10.1.1.1:5000  stable    AGE        1/2     3      25ms     invalid host
 """
 
 

@@ -58,12 +58,18 @@ EXPECTED = {
     "kubernetes": ["3: outputs.kubernetes.enabled: writing to Kubernetes is not in this release"],
     "list": ["1: must be a mapping: sources:"],
     "merge-key": ["3: log: merge keys (<<) are not supported"],
-    "missing-kind": ["2: sources[0].kind: is missing; allowed: inventory"],
+    "missing-kind": ["2: sources[0].kind: is missing; allowed: consul, eureka, inventory, zookeeper"],
     "missing-name": ["2: sources[0].name: is missing; it is required"],
     "missing-sources": ["1: sources: is missing; it is required"],
     "no-sources": ["1: sources: needs at least one source"],
     "open-admin": [
         '3: admin.listen: ":16080" is reachable from elsewhere; set token_file, or listen on 127.0.0.1'
+    ],
+    "mcp-allow": ["5: outputs.mcp.allow: clients are told apart by their certificates"],
+    "mcp-allow-patterns": [
+        "5: outputs.mcp.allow[0]: needs exactly one of spiffe, san, cn",
+        "6: outputs.mcp.allow[1]: needs exactly one of spiffe, san, cn",
+        '7: outputs.mcp.allow[2].kinds[0]: unknown value "Gateway", allowed: ServiceEntry, WorkloadEntry',
     ],
     "plaintext-anywhere": [
         '4: outputs.mcp.listen: "0.0.0.0:16010" is reachable from elsewhere and has no TLS'
@@ -88,7 +94,8 @@ EXPECTED = {
     "two-documents": ["2: a second YAML document begins here"],
     "unknown-key": ['1: soruces: unknown key "soruces"; did you mean "sources"? allowed: admin, defaults,'],
     "unknown-kind": [
-        '3: sources[0].kind: unknown kind "inventry", allowed: inventory; did you mean "inventory"?'
+        '3: sources[0].kind: unknown kind "inventry", allowed: consul, eureka, inventory, zookeeper; '
+        'did you mean "inventory"?'
     ],
     "unknown-nested-key": [
         '3: rules[0].match.servcie: unknown key "servcie"; did you mean "service"? allowed:'
@@ -104,7 +111,15 @@ ONLY_THE_LOADER_SEES = {
     # What is lost once YAML is read, or needs more than a schema can say.
     *("bad-cidr", "bad-listen", "bad-port", "bad-regex", "bad-template", "bad-template-brace"),
     *("complex-key", "duplicate-key", "duplicate-names", "kubernetes", "merge-key", "no-sources"),
-    *("open-admin", "plaintext-anywhere", "recursive", "rule-drop-and-keep", "rule-drop-and-set"),
+    *(
+        "mcp-allow",
+        "mcp-allow-patterns",
+        "open-admin",
+        "plaintext-anywhere",
+        "recursive",
+        "rule-drop-and-keep",
+        "rule-drop-and-set",
+    ),
     *("rule-nothing", "scalar-tag", "bad-number-tag", "syntax", "tag", "two-documents", "variable"),
 }
 

@@ -8,6 +8,14 @@ from meshbridge.bridge.config.loading import load
 from meshbridge.bridge.config.models import Config
 from meshbridge.bridge.config.schema import Schema, schema, variants
 
+EXCLUSIVE = {
+    ("rules[]", "drop"),
+    ("admin.tls", "client_ca_file"),
+    ("outputs.mcp.allow[]", "san"),
+    ("outputs.mcp.allow[]", "cn"),
+}
+"""Keys that don't go with others of the first entry."""
+
 GOOD = Path(__file__).parent / "good.yaml"
 
 
@@ -35,7 +43,7 @@ def unset(path: str, part: Schema, value: object) -> list[str]:
             found += unset(f"{path}[]", variant["items"], value[0])
         if isinstance(value, dict):
             for key, child in variant.get("properties", {}).items():
-                if (path, key) not in {("rules[]", "drop"), ("admin.tls", "client_ca_file")}:
+                if (path, key) not in EXCLUSIVE:
                     found += unset(f"{path}.{key}", child, value.get(key))
     return found
 

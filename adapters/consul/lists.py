@@ -1,0 +1,95 @@
+"""The lists that tell of changes, and which services a change in them touches. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from meshbridge.adapters.consul.payload import matches_any
+from meshbridge.adapters.consul.records import Check, NodeAddress
+from meshbridge.schemas.errors import PayloadError
+
+Catalog = Mapping[str, frozenset[str]]
+"""Tags by service. Their order varies from answer to answer."""
+
+Nodes = Mapping[str, NodeAddress]
+"""Nodes by name."""
+
+Checks = frozenset["FailingCheck"]
+
+_catalog = msgspec.json.Decoder(dict[str, list[str] | None])
+_nodes = msgspec.json.Decoder(list[NodeAddress])
+_checks = msgspec.json.Decoder(list[Check])
+
+
+class FailingCheck(NamedTuple):
+    """What tells a check in a state list from the others; its output doesn't."""
+
+    node: str
+    check: str
+    service: str
+    """"" for a check of the node."""
+
+
+def parse_catalog(body: bytes) -> Catalog:
+    """Return the services of the catalog.
+
+    Raises:
+        PayloadError: it is no catalog.
+    """
+    try:
+        found = _catalog.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadError("catalog/services", f"not usable: {error}") from error
+    return {name: frozenset(tags or ()) for name, tags in found.items() if name}
+
+
+def parse_nodes(body: bytes) -> Nodes:
+    """Return the nodes of the catalog.
+
+    Raises:
+        PayloadError: it is no list of nodes.
+    """
+    try:
+        return {node.name: node for node in _nodes.decode(body)}
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadError("catalog/nodes", f"not usable: {error}") from error
+
+
+def parse_checks(body: bytes) -> Checks:
+    """Return the checks that are in a state.
+
+    Raises:
+        PayloadError: it is no list of checks.
+    """
+    try:
+        found = _checks.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadError("health/state", f"not usable: {error}") from error
+    return frozenset(FailingCheck(check.node, check.check_id, check.service_name) for check in found)
+
+
+def wanted(names: Iterable[str], include: Sequence[str], exclude: Sequence[str]) -> frozenset[str]:
+    """Return the names of the services that the configuration wants."""
+    return frozenset(
+        name
+        for name in names
+        if (not include or matches_any((name,), include)) and not matches_any((name,), exclude)
+    )
+
+
+def differing(before: Catalog, now: Catalog) -> set[str]:
+    """Return the services that came, went, or have other tags."""
+    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+
+
+def differing_nodes(before: Nodes, now: Nodes) -> set[str]:
+    """Return the nodes that came, went, or have another address or metadata."""
+    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+
+
+def touched(before: Checks, now: Checks) -> tuple[set[str], set[str]]:
+    """Return the services, and the nodes with all their services, whose checks changed their state."""
+    changed = before ^ now
+    services = {check.service for check in changed if check.service}
+    return services, {check.node for check in changed if not check.service}

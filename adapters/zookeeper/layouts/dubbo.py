@@ -1,0 +1,227 @@
+"""Dubbo 2 and 3: interfaces with their providers, and the applications behind them.
+
+`{interface}/providers/{url}` is a provider (2.7 and 3.3 write it alike), `configurators` and the config
+center change it. With a tree of applications, processes that are registered there alone are found through
+`mapping` and `metadata`; what is registered in both is one instance.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from typing_extensions import override
+
+from meshbridge.adapters.zookeeper.layouts import dubbo_url
+from meshbridge.adapters.zookeeper.layouts.dubbo_app import Exported
+from meshbridge.adapters.zookeeper.layouts.dubbo_applications import Applications, Process
+from meshbridge.adapters.zookeeper.layouts.dubbo_book import RuleBook
+from meshbridge.adapters.zookeeper.layouts.dubbo_gathering import Gathering
+from meshbridge.adapters.zookeeper.layouts.dubbo_paths import DubboPaths, Place, What
+from meshbridge.adapters.zookeeper.layouts.fields import Refused
+from meshbridge.adapters.zookeeper.layouts.layout import Layout, Tree, join, leaf, parent
+from meshbridge.adapters.zookeeper.layouts.options import DubboOptions, Grouping
+from meshbridge.schemas.registry import InstanceGroup
+
+_MAX_PARTS = 64
+_OF_INTERFACE = (What.CONFIGURATOR, What.ROUTER, What.CONSUMER, What.MAPPING)
+
+
+class Dubbo(Layout):
+    """An interface with its group and version is a service, or an application is."""
+
+    name = "dubbo"
+
+    def __init__(self, options: DubboOptions, paths: DubboPaths) -> None:
+        self._options = options
+        self._paths = paths
+        self._book = RuleBook(paths)
+        self._applications = Applications(paths)
+        self._by_application = options.grouping is Grouping.APPLICATION
+
+    @property
+    @override
+    def indexed(self) -> bool:
+        return self._by_application
+
+    @property
+    @override
+    def trees(self) -> tuple[str, ...]:
+        return self._paths.trees
+
+    @override
+    def covers(self, path: str) -> bool:
+        what = self._paths.place(path).what
+        return what is not What.NOTHING and (what is not What.CONSUMER or self._options.consumers)
+
+    @override
+    def needs(self, path: str) -> bool:
+        return self._paths.place(path).what in (What.RULE, What.MAPPING, What.REVISION, What.PROCESS)
+
+    @override
+    def leads(self, path: str) -> bool:
+        return self._paths.place(path).what is What.DIRECTORY
+
+    @override
+    def owner(self, path: str) -> str:
+        place = self._paths.place(path)
+        if place.what is What.PROCESS and self._by_application:
+            return place.subject
+        return self._provider_service(place) if place.what is What.PROVIDER else ""
+
+    @override
+    def services(self, path: str, tree: Tree) -> Collection[str] | None:
+        place = self._paths.place(path)
+        if place.what in (What.PROVIDER, What.PROCESS, What.REVISION):
+            return self._of_record(path, place, tree)
+        if place.what in _OF_INTERFACE:
+            return self._of_interface(place.subject, tree)
+        if place.what is What.RULE:
+            return self._of_rule(place.subject, tree)
+        return ()
+
+    @override
+    def group(
+        self, source: str, service: str, tree: Tree, previous: InstanceGroup | None = None
+    ) -> InstanceGroup:
+        found = Gathering(service, self._options, self._book.open(tree))
+        if self._by_application:
+            self._gather_application(service, tree, found)
+        else:
+            for interface in self._interfaces(service, tree):
+                self._gather_interface(interface, tree, found)
+            self._gather_malformed(service, tree, found)
+        return found.group(source, previous)
+
+    @override
+    def names(self, tree: Tree) -> set[str]:
+        found: set[str] = set()
+        for directory in tree.children(self._paths.interfaces):
+            providers = self._paths.category(directory, "providers")
+            found.update(self.owner(join(providers, name)) for name in tree.children(providers))
+        if self._paths.applications is not None:
+            for application in tree.children(self._paths.applications):
+                for process in self._applications.processes(application, tree):
+                    is_told = self._by_application or process.found is None
+                    found |= {application} if is_told else self._of_process(process, tree)
+        return found - {""}
+
+    def _provider_service(self, place: Place) -> str:
+        """Return the service of a provider; one that can't be understood is noted at its bare interface."""
+        try:
+            url = dubbo_url.parse(place.name)
+        except Refused:
+            return place.subject
+        if self._by_application:
+            return url.get("application") or place.subject
+        return service_name(place.subject, url.parameters, self._protocol(url.protocol))
+
+    def _protocol(self, protocol: str) -> str:
+        return protocol if self._options.split_protocols else ""
+
+    def _of_record(self, path: str, place: Place, tree: Tree) -> Collection[str]:
+        if place.what is What.PROVIDER:
+            return {self.owner(path)} - {""}
+        if self._by_application:
+            return {place.subject}
+        if place.what is What.PROCESS:
+            process = self._applications.process(place.subject, place.name, tree)
+            return {place.subject} | self._of_process(process, tree)
+        # Of a revision: what those processes export that are at it.
+        names: set[str] = set()
+        for process in self._applications.processes(place.subject, tree):
+            if process.found is not None and process.found.revision == place.name:
+                names |= self._of_process(process, tree)
+        return names
+
+    def _of_process(self, process: Process | None, tree: Tree, interface: str = "") -> set[str]:
+        """Return the services of a process, or those that are of one interface."""
+        try:
+            exports = self._applications.exports(process, tree) if process else ()
+        except Refused:
+            return set()
+        return {self._export_service(item) for item in exports if interface in ("", item.interface)}
+
+    def _export_service(self, item: Exported) -> str:
+        return service_name(item.interface, item.parameters, self._protocol(item.protocol))
+
+    def _of_interface(self, interface: str, tree: Tree) -> set[str]:
+        names: set[str] = set()
+        for directory in _directories(interface):
+            providers = self._paths.category(directory, "providers")
+            names.update(self.owner(join(providers, name)) for name in tree.children(providers))
+        if not self._by_application:
+            for application in self._applications.of_interface(interface, tree):
+                for process in self._applications.processes(application, tree):
+                    names |= self._of_process(process, tree, interface)
+        return names - {""}
+
+    def _of_rule(self, subject: str, tree: Tree) -> Collection[str] | None:
+        interface, colon, _ = subject.partition(":")
+        if colon:
+            return self._of_interface(interface, tree)
+        # A rule for an application reaches all its interfaces, which only a look at all providers tells.
+        return {subject} if self._by_application else None
+
+    def _interfaces(self, service: str, tree: Tree) -> Iterator[str]:
+        """Yield the interfaces whose name the service's begins with: groups and versions have dots, too."""
+        parts = service.split(".")[:_MAX_PARTS]
+        for count in range(1, len(parts) + 1):
+            interface = ".".join(parts[:count])
+            is_known = any(
+                tree.node(self._paths.category(name, "providers")) for name in _directories(interface)
+            )
+            if is_known or self._applications.of_interface(interface, tree):
+                yield interface
+
+    def _gather_interface(self, interface: str, tree: Tree, found: Gathering) -> None:
+        for directory in _directories(interface):
+            providers = self._paths.category(directory, "providers")
+            for name in sorted(tree.children(providers)):
+                path = join(providers, name)
+                if self.owner(path) == found.service:
+                    found.provider(directory, interface, name, is_alive=_is_alive(path, tree))
+            for category in ("routers", "consumers"):
+                found.bystanders(category, tree.children(self._paths.category(directory, category)))
+        for application in self._applications.of_interface(interface, tree):
+            for process in self._applications.processes(application, tree):
+                self._gather_exports(interface, process, tree, found)
+
+    def _gather_exports(self, interface: str, process: Process, tree: Tree, found: Gathering) -> None:
+        try:
+            exports = self._applications.exports(process, tree)
+        except Refused as error:
+            found.unknown(process, str(error))
+            return
+        here = [item for item in exports if item.interface == interface]
+        found.exported(process, [item for item in here if self._export_service(item) == found.service])
+
+    def _gather_malformed(self, application: str, tree: Tree, found: Gathering) -> None:
+        """Note processes of which nobody can tell the interfaces at their application's name."""
+        if self._paths.applications is not None:
+            for process in self._applications.processes(application, tree):
+                if process.found is None:
+                    found.unknown(process, process.problem)
+
+    def _gather_application(self, application: str, tree: Tree, found: Gathering) -> None:
+        for path in sorted(tree.paths(application)):
+            place = self._paths.place(path)
+            if place.what is What.PROVIDER:
+                directory = leaf(parent(parent(path)))
+                found.provider(directory, place.subject, place.name, is_alive=_is_alive(path, tree))
+        for process in self._applications.processes(application, tree):
+            found.process(process)
+
+
+def _is_alive(path: str, tree: Tree) -> bool:
+    node = tree.node(path)
+    return node is not None and node.ephemeral
+
+
+def service_name(interface: str, parameters: Mapping[str, str], protocol: str = "") -> str:
+    """Return `{interface}[.{group}][.{version}][.{protocol}]`."""
+    parts = (interface, parameters.get("group", ""), parameters.get("version", ""), protocol)
+    return ".".join(filter(None, parts))
+
+
+def _directories(interface: str) -> tuple[str, ...]:
+    """Return what the node of an interface can be called: encoded by Dubbo, or plain."""
+    encoded = dubbo_url.encode(interface)
+    return (encoded,) if encoded == interface else (encoded, interface)

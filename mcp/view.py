@@ -1,0 +1,255 @@
+"""What some clients may see, as bytes they share: one view for each distinct set of scopes. No I/O.
+
+For every name the generation that last changed it is known, so that a delta client's news are found by
+what changed and not by what there is.
+"""
+
+from collections.abc import Collection, Iterable
+from itertools import takewhile
+
+import msgspec
+
+from meshbridge.mcp.codec import SOTW, Form, Part
+from meshbridge.schemas.resource import EMPTY_COLLECTION, Kind, ResourceKey
+
+_MODULUS = 1 << 128
+_MIN_GONE = 1000
+"""So many removed names are remembered at least; at most, as many as there are resources."""
+_MAX_SHARED = 6
+"""Answers kept for each type: clients are at the newest state or at the one before, as a rule."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Kinds and namespaces; none given means all."""
+
+    kinds: frozenset[Kind] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+
+    def __contains__(self, key: ResourceKey) -> bool:
+        return (not self.kinds or key.kind in self.kinds) and (
+            not self.namespaces or key.namespace in self.namespaces
+        )
+
+
+Scopes = frozenset[Scope]
+"""Allows what any of them allows."""
+
+EVERYTHING: Scopes = frozenset({Scope()})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A response, ready to be sent."""
+
+    version: str
+    nonce: str
+    generation: int
+    """Of the publication that last changed the type; 0 for types that we never fill."""
+    body: bytes
+    """Serialized. It is shared: don't keep it."""
+    names: Collection[str] = ()
+    """What it brings, and what it removes."""
+
+
+class Framed(msgspec.Struct, frozen=True):
+    """A resource as a `resources` entry."""
+
+    key: ResourceKey
+    version: str
+    frame: bytes
+
+
+class _Content(msgspec.Struct):
+    """One kind."""
+
+    frames: dict[str, bytes] = {}
+    versions: dict[str, str] = {}
+    checksum: int = 0
+    changed_in: int = 0
+    changes: dict[str, int] = {}
+    """The generation that last changed each name, oldest first; also of removed ones."""
+    forgotten: int = 0
+    """Names removed up to this generation may not be known any more."""
+
+    @property
+    def version(self) -> str:
+        return f"{self.checksum % _MODULUS:032x}"
+
+    def put(self, found: Iterable[tuple[str, Framed]], generation: int) -> None:
+        """Put resources by name."""
+        frames, versions, changes, checksum = self.frames, self.versions, self.changes, self.checksum
+        for name, one in found:
+            old = versions.get(name)
+            if old is not None:
+                checksum -= int(old, 16)
+            changes.pop(name, None)  # So that it moves to the end.
+            changes[name] = generation
+            frames[name], versions[name] = one.frame, one.version
+            checksum += int(one.version, 16)
+        self.checksum = checksum
+
+    def drop(self, name: str, generation: int) -> None:
+        """Remove a resource."""
+        self.checksum -= int(self.versions.pop(name, "0"), 16)
+        self.frames.pop(name, None)
+        self.changes.pop(name, None)
+        self.changes[name] = generation
+
+    def forget(self) -> None:
+        """Bound what is remembered of removed names."""
+        gone = len(self.changes) - len(self.frames)
+        if gone > 2 * max(_MIN_GONE, len(self.frames)):
+            old = [name for name in self.changes if name not in self.frames][: gone // 2]
+            self.forgotten = max(self.forgotten, *(self.changes.pop(name) for name in old))
+
+
+_NOTHING = _Content()
+
+
+class View:
+    """What a set of scopes allows. Generation 0 means that nothing is known yet, and our kinds are held."""
+
+    def __init__(self, scopes: Scopes = EVERYTHING) -> None:
+        self._scopes = scopes
+        self._is_whole = Scope() in scopes
+        self._content = {kind: _Content() for kind in Kind}
+        self._shared: dict[str, dict[tuple[Form, int], Answer]] = {}
+        self.generation = 0
+
+    def narrowed(self, scopes: Scopes) -> "View":
+        """Return a view of what other scopes allow of this one."""
+        view = View(scopes)
+        view.generation = self.generation
+        for kind, content in self._content.items():
+            changes = {n: g for n, g in content.changes.items() if view._sees(_key(kind, n))}
+            versions = {name: of for name, of in content.versions.items() if name in changes}
+            view._content[kind] = _Content(
+                frames={name: frame for name, frame in content.frames.items() if name in changes},
+                versions=versions,
+                checksum=sum(int(of, 16) for of in versions.values()),
+                changed_in=content.changed_in,
+                changes=changes,
+                forgotten=content.forgotten,
+            )
+        return view
+
+    def apply(self, generation: int, put: Iterable[Framed], removed: Iterable[ResourceKey]) -> None:
+        """Show a newer generation."""
+        changed = set(Kind) if self.generation == 0 else set()
+        named: dict[Kind, list[tuple[str, Framed]]] = {}
+        for found in put:
+            key = found.key
+            if self._is_whole or self._sees(key):
+                named.setdefault(key.kind, []).append((f"{key.namespace}/{key.name}", found))
+        for kind, resources in named.items():
+            self._content[kind].put(resources, generation)
+        for key in removed:
+            if self._sees(key):
+                self._content[key.kind].drop(f"{key.namespace}/{key.name}", generation)
+                changed.add(key.kind)
+        changed.update(named)
+        self.generation = generation
+        for kind in changed:
+            self._content[kind].changed_in = generation
+            self._content[kind].forget()
+        self._shared = {
+            url: shared
+            for url, shared in self._shared.items()
+            if next(iter(shared))[0].kind_of(url) not in changed
+        }
+
+    def versions(self, type_urls: Iterable[str], form: Form = SOTW) -> dict[str, str]:
+        """Return the newest version of each of these types, without those that are held."""
+        kinds = {url: form.kind_of(url) for url in type_urls}
+        return {
+            url: EMPTY_COLLECTION.version if kind is None else self._content[kind].version
+            for url, kind in kinds.items()
+            if kind is None or self.generation
+        }
+
+    def changed_in(self, kind: Kind | None) -> int | None:
+        """Return the generation that last changed a kind, None while it is held, 0 if we never fill it."""
+        if kind is None:
+            return 0
+        return self._content[kind].changed_in if self.generation else None
+
+    def version_of(self, kind: Kind | None, name: str) -> str | None:
+        """Return the version of one resource, if there is such."""
+        return self._of(kind).versions.get(name)
+
+    def names(self, kind: Kind | None) -> Collection[str]:
+        """Return the names there are."""
+        return self._of(kind).frames.keys()
+
+    def changed_since(self, kind: Kind | None, generation: int) -> list[str] | None:
+        """Return what changed after a generation, removed names too; None when it is too long ago."""
+        content = self._of(kind)
+        if generation < content.forgotten:
+            return None
+        newest_first = takewhile(lambda change: change[1] > generation, reversed(content.changes.items()))
+        return [name for name, _ in newest_first][::-1]
+
+    def current(self, type_url: str) -> Answer | None:
+        """Return the whole of a type in the state of the world, None while it is held."""
+        return self.answer(SOTW, type_url)
+
+    def answer(self, form: Form, type_url: str, since: int = 0) -> Answer | None:
+        """Return all of a type or, `since` a generation, its changes; None while it is held or too long ago.
+
+        All clients share it.
+        """
+        kind = form.kind_of(type_url)
+        if kind is None:
+            return self._render(form, type_url, 0, Part({}, {}))
+        if not self.generation:
+            return None
+        shared = self._shared.get(type_url, {})
+        if (form, since) in shared:
+            return shared[form, since]
+        content = self._content[kind]
+        names = self.changed_since(kind, since) if since else ()
+        if names is None:
+            return None
+        part = _part(content, names) if since else Part(content.frames, content.versions)
+        found = self._render(form, type_url, content.changed_in, part)
+        if len(shared) >= _MAX_SHARED:
+            del shared[next(iter(shared))]
+        self._shared[type_url] = shared | {(form, since): found}
+        return found
+
+    def answer_of(self, form: Form, type_url: str, names: Iterable[str]) -> Answer | None:
+        """Return these resources of a type, and which of them aren't there; None while it is held."""
+        kind = form.kind_of(type_url)
+        generation = self.changed_in(kind)
+        if generation is None:
+            return None
+        return self._render(form, type_url, generation, _part(self._of(kind), names))
+
+    def _render(self, form: Form, type_url: str, generation: int, part: Part) -> Answer:
+        version = self._of(form.kind_of(type_url)).version
+        nonce = f"g{generation}"
+        body = form.render(type_url, version, nonce, part)
+        names = () if form is SOTW else (*part.frames, *part.removed)
+        return Answer(version, nonce, generation, body, names)
+
+    def _of(self, kind: Kind | None) -> _Content:
+        return _NOTHING if kind is None else self._content[kind]
+
+    def _sees(self, key: ResourceKey) -> bool:
+        return any(key in scope for scope in self._scopes)
+
+
+def _part(content: _Content, names: Iterable[str]) -> Part:
+    frames: dict[str, bytes] = {}
+    removed: list[str] = []
+    for name in names:
+        frame = content.frames.get(name)
+        if frame is None:
+            removed.append(name)
+        else:
+            frames[name] = frame
+    return Part(frames, content.versions, removed)
+
+
+def _key(kind: Kind, name: str) -> ResourceKey:
+    namespace, _, rest = name.partition("/")
+    return ResourceKey(kind, namespace, rest)

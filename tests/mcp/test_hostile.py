@@ -1,0 +1,253 @@
+"""Clients that mean harm, or are broken: others are served as ever, and memory stays bounded."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import grpc
+import pytest
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryRequest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshbridge.mcp.dialects import Delta, Dialect, Legacy, StateOfTheWorld
+from meshbridge.mcp.flow import Pacing
+from meshbridge.mcp.limits import Limits, TooMuch
+from meshbridge.mcp.view import View
+from meshbridge.schemas.proto.meshbridge_mcp_pb2 import RequestResources
+
+SE = "networking.istio.io/v1/ServiceEntry"
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+
+
+def resident_megabytes() -> float:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
+
+
+@pytest.fixture
+async def served(publisher, entry, connect) -> Callable:
+    """Checks that a well-behaved client of a server gets every change at once."""
+    await publisher.put(entry("a"))
+    salt = 0
+
+    async def check(port: int) -> None:
+        nonlocal salt
+        salt += 1
+        peer = connect(port)
+        await peer.ask(SE)
+        await peer.acked()
+        await publisher.put(entry("a", salt=salt % 250))
+        await peer.acked(within=2.0)
+        peer.call.cancel()
+
+    return check
+
+
+@pytest.mark.parametrize("speaker", [StateOfTheWorld, Delta, Legacy])
+@given(raw=st.lists(st.binary(max_size=200), max_size=5))
+def test_random_bytes_are_a_request_or_a_known_error(speaker: type[Dialect], raw: list[bytes]) -> None:
+    view = View()
+    view.apply(1, [], [])
+    dialect = speaker(view, Pacing(), Limits())
+    for number, one in enumerate(raw):
+        with suppress(DecodeError, TooMuch):
+            dialect.hear(one, float(number))
+        for url in dialect.due(number + 0.5).types:
+            dialect.answer(url)
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=10)
+delta_requests = st.builds(
+    DeltaDiscoveryRequest,
+    type_url=st.sampled_from([SE, "a/b/C", ""]),
+    response_nonce=st.sampled_from(["", "g1", "g1.1", "x"]),
+    resource_names_subscribe=st.lists(texts | st.just("*"), max_size=3),
+    resource_names_unsubscribe=st.lists(texts | st.just("*"), max_size=3),
+    initial_resource_versions=st.dictionaries(texts, texts, max_size=3),
+)
+legacy_requests = st.builds(
+    RequestResources,
+    collection=st.sampled_from(["istio/networking/v1alpha3/serviceentries", "x"]),
+    response_nonce=st.sampled_from(["", "g1", "g1.1"]),
+    initial_resource_versions=st.dictionaries(texts, texts, max_size=3),
+    incremental=st.booleans(),
+)
+
+
+@pytest.mark.parametrize(("speaker", "requests"), [(Delta, delta_requests), (Legacy, legacy_requests)])
+def test_any_sequence_of_requests_is_answered_without_an_error(speaker: type[Dialect], requests) -> None:
+    @given(st.lists(requests, max_size=12))
+    def play(story) -> None:
+        view = View()
+        dialect = speaker(view, Pacing(), Limits())
+        for number, request in enumerate(story):
+            view.apply(number + 1, [], [])
+            now = number * 20.0
+            dialect.hear(request.SerializeToString(), now)
+            for url in dialect.due(now + 15.0).types:
+                answer = dialect.answer(url)
+                dialect.note(url, answer)
+                nonce = dialect.flow.nonce(url, answer.nonce)
+                dialect.flow.on_sent(url, answer.version, nonce, now + 15.0)
+
+    play()
+
+
+async def test_huge_names_end_their_stream_alone(port, connect, served) -> None:
+    sotw, delta = connect(port), connect(port, "delta")
+
+    await sotw.ask(SE, names=["x" * 100_000])
+    await delta.say(SE, subscribe=["x" * 100_000])
+
+    assert await sotw.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await delta.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await served(port)
+
+
+@pytest.mark.parametrize("request_type", [DiscoveryRequest, DeltaDiscoveryRequest])
+async def test_names_beyond_the_limit_end_their_stream(serve, cache, connect, served, request_type) -> None:
+    _, port = await serve(cache, limits=Limits(names=1000))
+    names = [f"legacy/{i}" for i in range(1001)]
+    if request_type is DiscoveryRequest:
+        peer = connect(port)
+        await peer.ask(SE, names=names)
+    else:
+        peer = connect(port, "delta")
+        for i in range(0, 1001, 100):
+            await peer.say(SE, subscribe=names[i : i + 100])
+
+    assert await peer.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await served(port)
+
+
+async def test_message_beyond_the_limit_ends_its_stream(serve, cache, connect, served) -> None:
+    _, port = await serve(cache, limits=Limits(request_bytes=10_000))
+    peer = connect(port)
+
+    await peer.send(b"\0" * 10_001)
+
+    assert await peer.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await served(port)
+
+
+async def test_flood_of_requests_is_read_slowly_and_harms_nobody(serve, cache, connect, served) -> None:
+    now = asyncio.get_running_loop().time
+    _, port = await serve(cache, limits=Limits(requests_per_second=50, request_burst=10))
+    peer = connect(port)
+    request = DiscoveryRequest(type_url="a/b/C", response_nonce="x" * 1000).SerializeToString()
+
+    async def flood() -> None:
+        while True:
+            await peer.send(request)
+
+    flooding = asyncio.create_task(flood())
+    started = now()
+    for _ in range(5):
+        await served(port)
+
+    assert now() - started < 5
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_thousands_of_streams_are_refused_beyond_the_limit(serve, cache, served, eventually) -> None:
+    server, port = await serve(cache, limits=Limits(streams=60, streams_per_peer=50))
+    before = resident_megabytes()
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)])
+    method = channel.stream_stream(METHOD, None, None)
+    calls = [method() for _ in range(2000)]
+    request = DiscoveryRequest(type_url=SE).SerializeToString()
+    writes = [asyncio.create_task(send(call, request)) for call in calls]
+
+    await eventually(lambda: len(server.clients) == 50, within=10)
+    await asyncio.sleep(0.2)
+    assert len(server.clients) == 50
+    assert resident_megabytes() - before < 200
+    for task in writes:
+        task.cancel()
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*writes, return_exceptions=True)
+    await channel.close()
+    await eventually(lambda: len(server.clients) == 0, within=10)
+    await served(port)
+
+
+async def send(call, request: bytes) -> None:
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        await call.write(request)
+
+
+async def test_stream_that_never_says_what_it_wants_is_ended(serve, cache, connect, served) -> None:
+    _, port = await serve(cache, limits=Limits(first_request=0.2))
+    peer = connect(port)
+
+    assert await peer.status() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await served(port)
+
+
+async def test_stream_that_said_what_it_wants_may_be_silent(serve, cache, connect, publisher, entry) -> None:
+    _, port = await serve(cache, limits=Limits(first_request=0.1))
+    await publisher.put(entry("a"))
+    peer = connect(port)
+    await peer.ask(SE)
+    await peer.acked()
+    await asyncio.sleep(0.3)
+
+    await publisher.put(entry("b"))
+
+    await peer.acked()
+
+
+async def test_half_open_connections_and_other_protocols_harm_nobody(port, served) -> None:
+    words = [
+        b"",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"\0" * 5000,
+    ]
+    sockets = []
+    for number in range(200):
+        found = socket.create_connection(("127.0.0.1", port))
+        with suppress(ConnectionError):
+            found.sendall(words[number % len(words)])
+        sockets.append(found)
+
+    await served(port)
+
+    for found in sockets:
+        found.close()
+
+
+async def test_clients_killed_in_the_middle_of_a_push_leave_nothing_behind(
+    serve, cache, publisher, entry, connect, served, eventually
+) -> None:
+    server, port = await serve(cache)
+    await publisher.put(*(entry(f"s{i}", 100) for i in range(1200)))  # 7 MB, beyond any window.
+    for protocol in ("sotw", "delta"):
+        for _ in range(10):
+            peer = connect(port, protocol)
+            await (peer.ask(SE) if protocol == "sotw" else peer.say(SE))
+            await eventually(lambda: any(c.types and c.types[0].version for c in server.clients.statuses()))
+            peer.call.cancel()
+            await peer.channel.close()
+
+    await eventually(lambda: len(server.clients) == 0)
+    await served(port)
+
+
+async def test_replayed_nonces_bring_nothing(port, publisher, entry, connect) -> None:
+    await publisher.put(entry("a"))
+    peer = connect(port, "delta")
+    await peer.say(SE)
+    first = await peer.heard()
+
+    for _ in range(50):
+        await peer.say(SE, first.nonce)
+    await peer.say("a/b/C")
+
+    assert (await peer.heard()).type_url == "a/b/C"
