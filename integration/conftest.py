@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ import pytest
 from integration.bridges import Bridge
 from integration.build_istiod import binary
 from integration.istiod.process import Istiod
+from integration.mesh.backends import Backend
+from integration.mesh.certificates import Identity
+from integration.mesh.mesh import Mesh
+from integration.mesh.registries import REGISTRIES, Registry, rules
 from integration.samples import PAYMENTS, shop
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 MakeBridge = Callable[..., Bridge]
 MakeIstiod = Callable[..., Istiod]
+StartBackend = Callable[..., Awaitable[Backend]]
 Note = Callable[[str, str], None]
 
 
@@ -87,3 +93,28 @@ async def istiod(bridge: Bridge, make_istiod: MakeIstiod) -> AsyncIterator[Istio
     async with make_istiod(bridge.mcp_address) as started:
         await started.wait_ready()
         yield started
+
+
+@pytest.fixture(params=REGISTRIES)
+async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
+    """An empty registry of each kind."""
+    async with REGISTRIES[request.param](tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def mesh(registry: Registry, make_bridge: MakeBridge, make_istiod: MakeIstiod) -> Mesh:
+    """A mesh, not started, whose bridge follows the registry and whose istiod reads policies too."""
+    bridge = make_bridge(sources=[registry.source], rules=rules())
+    return Mesh(registry, bridge, make_istiod(bridge.mcp_address, has_policies=True))
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[StartBackend]:
+    """`await backend("name", identity)` starts a server for the length of the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, identity: Identity | None = None) -> Backend:
+            return await stack.enter_async_context(Backend(name, identity))
+
+        yield start

@@ -28,6 +28,7 @@ _ENVIRONMENT = {
     "VALIDATION_WEBHOOK_CONFIG_NAME": "",
     "PILOT_ENABLE_GATEWAY_API": "false",
     "PILOT_ENABLE_IP_AUTOALLOCATE": "false",  # It would want to elect a leader at the API server.
+    "PILOT_ENABLE_METADATA_EXCHANGE": "false",  # Stock Envoys lack the filter, and refuse the clusters.
     "PILOT_ENABLE_STATUS": "false",
     "PILOT_ENABLE_ANALYSIS": "false",
 }
@@ -52,12 +53,18 @@ class Ports:
 class Istiod:
     """Runs for as long as `async with` lasts. It need not be ready then: see `wait_ready`."""
 
-    def __init__(self, binary: Path, folder: Path, xds_address: str, ca_pem: str = "") -> None:
-        """Prepare to run `binary`; `ca_pem`, when set, makes it use TLS towards the bridge."""
+    def __init__(
+        self, binary: Path, folder: Path, xds_address: str, ca_pem: str = "", *, has_policies: bool = False
+    ) -> None:
+        """Prepare to run `binary`; `ca_pem`, when set, makes it use TLS towards the bridge.
+
+        With `has_policies` it also reads the files that `write_policy` writes.
+        """
         self._binary = binary
         self._folder = folder
         self._xds_address = xds_address
         self._ca_pem = ca_pem
+        self._policies = folder / "policies" if has_policies else None
         self._log_file = folder / "istiod.log"
         self._stack = AsyncExitStack()
         self.ports = Ports(*free_ports(4))
@@ -65,17 +72,14 @@ class Istiod:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             (self._folder / "kubeconfig").write_text(await stack.enter_async_context(api_server()))
-            (self._folder / "mesh.yaml").write_text(mesh_config(self._xds_address, self._ca_pem))
+            mesh = mesh_config(self._xds_address, self._ca_pem, self._policies)
+            (self._folder / "mesh.yaml").write_text(mesh)
+            if self._policies:
+                self._policies.mkdir(exist_ok=True)
             self._http = await stack.enter_async_context(aiohttp.ClientSession(raise_for_status=True))
-            log = stack.enter_context(self._log_file.open("wb"))
-            self._process = await asyncio.create_subprocess_exec(
-                *dies_with_us(),
-                *self._command(),
-                env=os.environ | _ENVIRONMENT,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            stack.push_async_callback(end, self._process)
+            self._log_file.write_bytes(b"")
+            await self.start()
+            stack.push_async_callback(self.stop)
             self._stack = stack.pop_all()
         return self
 
@@ -85,6 +89,34 @@ class Istiod:
         if error is not None:
             print(self.last_words())
         await self._stack.__aexit__(kind, error, trace)
+
+    async def start(self) -> None:
+        """Start it, again after `stop`; it keeps its addresses."""
+        with self._log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *dies_with_us(),
+                *self._command(),
+                env=os.environ | _ENVIRONMENT,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+
+    async def stop(self) -> None:
+        """End it, by force if it doesn't on request."""
+        await end(self._process)
+
+    def write_policy(self, name: str, *objects: Mapping[str, Any]) -> None:
+        """Make these Kubernetes objects a file of istiod's; one from before its start counts at once."""
+        assert self._policies is not None, "it needs has_policies"
+        new = self._folder / "policy.new"
+        new.write_text("---\n".join(json.dumps(found) + "\n" for found in objects))
+        self._policies.mkdir(exist_ok=True)
+        new.replace(self._policies / f"{name}.yaml")
+
+    @property
+    def address(self) -> str:
+        """Where proxies and clients ask it."""
+        return f"127.0.0.1:{self.ports.grpc}"
 
     @property
     def log(self) -> str:
@@ -128,7 +160,7 @@ class Istiod:
 
     def endpoints(self, host: str, port: int) -> EndpointWatch:
         """Return what follows, as a proxy does, the endpoints of a host; to be used with `async with`."""
-        return EndpointWatch(f"127.0.0.1:{self.ports.grpc}", host, port)
+        return EndpointWatch(self.address, host, port)
 
     def _command(self) -> list[str]:
         ports = self.ports
@@ -142,11 +174,13 @@ class Istiod:
         ]
 
 
-def mesh_config(xds_address: str, ca_pem: str = "") -> str:
-    """Return a MeshConfig with one MCP source, and with the API server, which istiod insists on."""
+def mesh_config(xds_address: str, ca_pem: str = "", policies: Path | None = None) -> str:
+    """Return a MeshConfig with one MCP source, policies if any, and the API server that istiod wants."""
     lines = ["rootNamespace: istio-system", "trustDomain: cluster.local", "configSources:"]
     lines += [f"- address: xds://{xds_address}"]
     if ca_pem:
         lines += ["  tlsSettings:", "    mode: SIMPLE", "    caCertificates: |"]
         lines += [textwrap.indent(ca_pem, " " * 6)]
+    if policies:
+        lines += [f"- address: fs://{policies}"]
     return "\n".join([*lines, "- address: k8s://", ""])

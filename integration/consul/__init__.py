@@ -1,0 +1,1 @@
+"""Real Consul servers and agents for the tests."""

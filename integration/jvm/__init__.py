@@ -1,0 +1,1 @@
+"""Programs of the JVM that register themselves in ZooKeeper, as their frameworks do it."""

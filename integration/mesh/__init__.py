@@ -1,0 +1,1 @@
+"""Traffic through a mesh: registries with real servers behind them, and clients that istiod configures."""

@@ -1,0 +1,1 @@
+"""Real ZooKeeper servers, from Debian's package."""
