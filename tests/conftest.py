@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,8 +23,11 @@ POLL = 0.005
 
 
 def pytest_configure() -> None:
-    """Keep looptime's plugin from making a default loop at the first sync test, which nobody closes."""
+    """Give every run the same surroundings, however it was started."""
+    # looptime's plugin makes a default loop at the first sync test otherwise, which nobody closes.
     asyncio.set_event_loop(None)
+    # A job in the background ignores SIGINT, and so would the programs that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Eventually(Protocol):
