@@ -14,7 +14,7 @@ from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.supervise import bug_text
 from meshbridge.bridge.watching import expanded, kind_of
-from meshbridge.schemas.errors import RegistryError
+from meshbridge.schemas.errors import ConfigError, RegistryError
 from meshbridge.schemas.registry import FullSync, SourceEvent
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ async def _check(config: AdapterConfig, mesh: Mesh, within: float) -> SourceChec
             sync = await _first_sync(config)
     except RegistryError as error:
         check.error = f"{error.operation}: {error.reason}"
+    except ConfigError as error:
+        check.error = "; ".join(error.problems)
     except TimeoutError:
         check.error = f"not read within {within:g} seconds"
     except Exception as error:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.bridge.check import SourceCheck, check_sources
 from meshbridge.bridge.config.loading import load
+from meshbridge.schemas.errors import ConfigError
 
 
 async def checked(site: Any, within: float = 5.0) -> list[SourceCheck]:
@@ -87,3 +89,20 @@ async def test_source_that_fails_unforeseen_is_no_good_source(
 
     assert (check.ok, check.error) == (False, "bug: KeyError: 'weight'")
     assert [entry["event"] for entry in logs] == ["adapter failed"]
+
+
+async def test_source_that_can_not_be_made_says_what_is_missing(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(_self: object, _context: object) -> None:
+        raise ConfigError(["a library is not installed"])
+
+    monkeypatch.setattr(InventoryConfig, "build", lacking)
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    site.configure(site.source("vms", "vms.yaml"))
+
+    with capture_logs() as logs:
+        [check] = await checked(site)
+
+    assert (check.ok, check.error) == (False, "a library is not installed")
+    assert logs == []
