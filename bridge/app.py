@@ -155,7 +155,11 @@ def _make_mcp(config: Config, cache: SnapshotCache, metrics: Metrics) -> McpServ
     settings = config.outputs.mcp
     if not settings.enabled:
         return None
-    pacing = Pacing(min_push_interval=settings.min_push_interval, ack_timeout=settings.ack_timeout)
+    pacing = Pacing(
+        min_push_interval=settings.min_push_interval,
+        max_pause=settings.max_push_pause,
+        ack_timeout=settings.ack_timeout,
+    )
     serving = Serving(
         cache,
         pacing=pacing,

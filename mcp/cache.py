@@ -6,24 +6,18 @@ event loop.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from meshbridge.mcp import codec
 from meshbridge.mcp.view import EVERYTHING, Answer, Framed, Scopes, View
-from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Kind, Publication, Resource, diff
+from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Publication, Resource, diff
 
 _SLICE = 500
 """Resources framed in one go, 3 ms: the loop has other work too."""
-
-_MAX_PUBLICATIONS = 512
-"""How far back the times of registry events are known, for measuring how long changes take."""
 
 
 class SnapshotReader(Protocol):
@@ -32,17 +26,8 @@ class SnapshotReader(Protocol):
     def view(self, scopes: Scopes) -> View:
         """Return what these scopes allow; it stays true."""
 
-    def oldest_since(self, kind: Kind | None, generation: int) -> Mapping[str, float]:
-        """Return, per source, the oldest registry event that changed the kind after a generation."""
-
     def wakes(self, event: asyncio.Event) -> AbstractContextManager[None]:
         """Set the event at every change for as long as the context lasts."""
-
-
-class _Changes(msgspec.Struct, frozen=True):
-    generation: int
-    kinds: frozenset[Kind]
-    oldest: Mapping[str, float]
 
 
 class SnapshotCache:
@@ -54,7 +39,6 @@ class SnapshotCache:
         self._publication = Publication(0, EMPTY_SNAPSHOT, diff(EMPTY_SNAPSHOT, EMPTY_SNAPSHOT), {})
         self._whole = View()
         self._views: WeakValueDictionary[Scopes, View] = WeakValueDictionary({EVERYTHING: self._whole})
-        self._recent: deque[_Changes] = deque(maxlen=_MAX_PUBLICATIONS)
         self._listeners: set[asyncio.Event] = set()
 
     @property
@@ -76,9 +60,7 @@ class SnapshotCache:
         framed = await _frame_all((*delta.added, *delta.changed))
         self._publication = publication
         for view in list(self._views.values()):
-            view.apply(publication.generation, framed, delta.removed)
-        kinds = frozenset(Kind) if last.generation == 0 else delta.kinds
-        self._recent.append(_Changes(publication.generation, kinds, publication.oldest))
+            view.apply(publication.generation, framed, delta.removed, publication.oldest)
         for event in self._listeners:
             event.set()
 
@@ -96,17 +78,6 @@ class SnapshotCache:
     def current(self, type_url: str) -> Answer | None:
         """Return the answer for a type, None while it is held. The bytes are shared by all clients."""
         return self._whole.current(type_url)
-
-    def oldest_since(self, kind: Kind | None, generation: int) -> Mapping[str, float]:
-        """Return, per source, the oldest registry event that changed the kind after a generation."""
-        oldest: dict[str, float] = {}
-        for changes in reversed(self._recent):
-            if changes.generation <= generation:
-                break
-            if kind in changes.kinds:
-                for source, at in changes.oldest.items():
-                    oldest[source] = min(at, oldest.get(source, at))
-        return oldest
 
     @contextmanager
     def wakes(self, event: asyncio.Event) -> Iterator[None]:

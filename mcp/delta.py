@@ -141,7 +141,7 @@ class DeltaSubscription(Flow):
                 replies.append(url)
             elif state.is_changed(generation):
                 changed.append(url)
-        return self._due(now, Candidates(first, replies, changed))
+        return self._due(now, Candidates(first, replies, changed, view.services_first))
 
     def answer(self, type_url: str, view: View) -> Answer | None:
         """Return what to send of a type now, None while it is held.

@@ -89,7 +89,7 @@ class LegacySubscription(Flow):
                 replies.append(name)
             elif generation > state.at:
                 changed.append(name)
-        return self._due(now, Candidates(first, replies, changed))
+        return self._due(now, Candidates(first, replies, changed, view.services_first))
 
     def answer(self, collection: str, view: View) -> Answer | None:
         """Return what to send of a collection now, None while it is held.

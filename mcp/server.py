@@ -11,7 +11,7 @@ import structlog
 
 from meshbridge.mcp.access import Identity, identity, scopes_for
 from meshbridge.mcp.clients import Clients
-from meshbridge.mcp.dialects import Delta, Dialect, Legacy, StateOfTheWorld
+from meshbridge.mcp.dialects import Dialect, delta, legacy, state_of_the_world
 from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.limits import Admission, Limits, TooMuch
 from meshbridge.mcp.security import server_credentials
@@ -22,10 +22,10 @@ from meshbridge.schemas.settings import ServerTls
 
 _SPEAKERS: Mapping[str, Mapping[str, Callable[[View, Pacing, Limits], Dialect]]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": {
-        "StreamAggregatedResources": StateOfTheWorld,
-        "DeltaAggregatedResources": Delta,
+        "StreamAggregatedResources": state_of_the_world,
+        "DeltaAggregatedResources": delta,
     },
-    "istio.mcp.v1alpha1.ResourceSource": {"EstablishResourceStream": Legacy},
+    "istio.mcp.v1alpha1.ResourceSource": {"EstablishResourceStream": legacy},
 }
 """By service and method."""
 

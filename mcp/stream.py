@@ -118,7 +118,7 @@ class Stream:
             address=self._peer.address,
             revision=self._revision,
             connected=self._connected,
-            types=self._dialect.flow.statuses(),
+            types=self._dialect.state.statuses(),
             protocol=self._dialect.form.name,
             identity=self._peer.identity,
         )
@@ -150,15 +150,15 @@ class Stream:
     async def _write(self, type_url: str, answer: Answer | None) -> None:
         if answer is None or self._is_stopping:
             return
-        flow, clock = self._dialect.flow, self._serving.clock
-        body, nonce = answer.body, flow.nonce(type_url, answer.nonce)
+        state, clock = self._dialect.state, self._serving.clock
+        body, nonce = answer.body, state.nonce(type_url, answer.nonce)
         if nonce != answer.nonce:
             body = codec.with_nonce(body, answer.nonce, nonce)
         limit = self._serving.write_timeout + len(body) / self._serving.slowest_rate
         started = clock()
         self._note_pending(type_url, answer.generation)
-        self._dialect.note(type_url, answer)
-        flow.on_sent(type_url, answer.version, nonce, started)
+        self._dialect.state.note(type_url, answer)
+        state.on_sent(type_url, answer.version, nonce, started)
         self._warn_of_size(type_url, len(body))
         try:
             async with asyncio.timeout(limit):
@@ -166,7 +166,7 @@ class Stream:
         except TimeoutError:
             raise StreamEnd(grpc.StatusCode.DEADLINE_EXCEEDED, "the client does not read") from None
         now = clock()
-        flow.on_written(type_url, now)
+        state.on_written(type_url, now)
         self._serving.metrics.push(self._label(type_url), len(body), now - started)
 
     def _note_pending(self, type_url: str, generation: int) -> None:
@@ -174,7 +174,7 @@ class Stream:
         if type_url in self._generations:
             pending = self._pending.setdefault(type_url, {})
             kind = self._dialect.form.kind_of(type_url)
-            oldest = self._serving.cache.oldest_since(kind, self._generations[type_url])
+            oldest = self._dialect.view.oldest_since(kind, self._generations[type_url])
             for source, at in oldest.items():
                 pending[source] = min(at, pending.get(source, at))
         self._generations[type_url] = generation

@@ -3,13 +3,12 @@
 A response is always the whole type, so names mean little: new ones bring the type again, that is all.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 from typing_extensions import override
 
 from meshbridge.mcp.codec import kind_of
 from meshbridge.mcp.flow import Candidates, Due, Flow, Meaning, Outcome, Pacing
+from meshbridge.mcp.view import Answer, View
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,8 +54,9 @@ class Subscription(Flow):
             state.names = request.names
         return outcome
 
-    def due(self, now: float, versions: Mapping[str, str]) -> Due:
-        """Return what to send now; `versions` has the newest version of each type that is not held."""
+    def due(self, now: float, view: View) -> Due:
+        """Return what to send now."""
+        versions = view.versions(self._types)  # Without those that are held.
         free = {url: state for url, state in self._types.items() if url in versions}
         return self._due(
             now,
@@ -67,8 +67,16 @@ class Subscription(Flow):
                     for url, state in free.items()
                     if self.is_answered(url) and (state.again or state.version != versions[url])
                 ],
+                services_first=view.services_first,
             ),
         )
+
+    def answer(self, type_url: str, view: View) -> Answer | None:
+        """Return the whole type, None while it is held."""
+        return view.current(type_url)
+
+    def note(self, type_url: str, answer: Answer) -> None:
+        """Do nothing: it brings all there is."""
 
     @override
     def on_sent(self, type_url: str, version: str, nonce: str, now: float) -> None:

@@ -4,7 +4,8 @@ For every name the generation that last changed it is known, so that a delta cli
 what changed and not by what there is.
 """
 
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from itertools import takewhile
 
 import msgspec
@@ -15,6 +16,8 @@ from meshbridge.schemas.resource import EMPTY_COLLECTION, Kind, ResourceKey
 _MODULUS = 1 << 128
 _MIN_GONE = 1000
 """So many removed names are remembered at least; at most, as many as there are resources."""
+_MAX_RECENT = 512
+"""How far back the times of registry events are known, for measuring how long changes take."""
 _MAX_SHARED = 6
 """Answers kept for each type: clients are at the newest state or at the one before, as a rule."""
 
@@ -102,6 +105,12 @@ class _Content(msgspec.Struct):
             self.forgotten = max(self.forgotten, *(self.changes.pop(name) for name in old))
 
 
+class _Change(msgspec.Struct, frozen=True):
+    generation: int
+    kinds: Collection[Kind]
+    oldest: Mapping[str, float]
+
+
 _NOTHING = _Content()
 
 
@@ -113,12 +122,16 @@ class View:
         self._is_whole = Scope() in scopes
         self._content = {kind: _Content() for kind in Kind}
         self._shared: dict[str, dict[tuple[Form, int], Answer]] = {}
+        self._recent: deque[_Change] = deque(maxlen=_MAX_RECENT)
         self.generation = 0
+        self.services_first = False
+        """Whether the newest change of workloads took more away than it brought. In a switch to inline
+        endpoints, a service that still selects workloads must not be left without."""
 
     def narrowed(self, scopes: Scopes) -> "View":
         """Return a view of what other scopes allow of this one."""
         view = View(scopes)
-        view.generation = self.generation
+        view.generation, view.services_first = self.generation, self.services_first
         for kind, content in self._content.items():
             changes = {n: g for n, g in content.changes.items() if view._sees(_key(kind, n))}
             versions = {name: of for name, of in content.versions.items() if name in changes}
@@ -132,9 +145,16 @@ class View:
             )
         return view
 
-    def apply(self, generation: int, put: Iterable[Framed], removed: Iterable[ResourceKey]) -> None:
-        """Show a newer generation."""
+    def apply(
+        self,
+        generation: int,
+        put: Iterable[Framed],
+        removed: Iterable[ResourceKey],
+        oldest: Mapping[str, float] | None = None,
+    ) -> None:
+        """Show a newer generation; `oldest` has, per source, the time of its oldest registry event."""
         changed = set(Kind) if self.generation == 0 else set()
+        workloads = len(self._content[Kind.WORKLOAD_ENTRY].frames)
         named: dict[Kind, list[tuple[str, Framed]]] = {}
         for found in put:
             key = found.key
@@ -147,7 +167,11 @@ class View:
                 self._content[key.kind].drop(f"{key.namespace}/{key.name}", generation)
                 changed.add(key.kind)
         changed.update(named)
+        if Kind.WORKLOAD_ENTRY in changed:
+            self.services_first = len(self._content[Kind.WORKLOAD_ENTRY].frames) < workloads
         self.generation = generation
+        if changed and oldest:
+            self._recent.append(_Change(generation, changed, oldest))
         for kind in changed:
             self._content[kind].changed_in = generation
             self._content[kind].forget()
@@ -171,6 +195,15 @@ class View:
         if kind is None:
             return 0
         return self._content[kind].changed_in if self.generation else None
+
+    def oldest_since(self, kind: Kind | None, generation: int) -> Mapping[str, float]:
+        """Return, per source, the oldest registry event of what changed the kind here after a generation."""
+        oldest: dict[str, float] = {}
+        for change in takewhile(lambda found: found.generation > generation, reversed(self._recent)):
+            if kind in change.kinds:
+                for source, at in change.oldest.items():
+                    oldest[source] = min(at, oldest.get(source, at))
+        return oldest
 
     def version_of(self, kind: Kind | None, name: str) -> str | None:
         """Return the version of one resource, if there is such."""

@@ -5,6 +5,7 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 
 from meshbridge.mcp import codec
 from meshbridge.mcp.cache import SnapshotCache
+from meshbridge.mcp.view import Scope
 from meshbridge.schemas.proto import meshbridge_mcp_pb2 as pb
 from meshbridge.schemas.resource import Kind, Publication, Resource
 
@@ -186,11 +187,22 @@ async def test_oldest_event_since_a_generation_counts_for_changed_kinds_only(
     await publisher.put(workload("w"), oldest={"vms": 2.0})
     await publisher.put(entry("a", salt=2), oldest={"vms": 7.0})
 
-    assert cache.oldest_since(Kind.SERVICE_ENTRY, 0) == {"vms": 1.0, "dc1": 6.0}
-    assert cache.oldest_since(Kind.SERVICE_ENTRY, 1) == {"vms": 5.0, "dc1": 6.0}
-    assert cache.oldest_since(Kind.SERVICE_ENTRY, 3) == {"vms": 7.0}
-    assert cache.oldest_since(Kind.WORKLOAD_ENTRY, 1) == {"vms": 2.0}
-    assert cache.oldest_since(None, 1) == {}
+    view = cache.view()
+    assert view.oldest_since(Kind.SERVICE_ENTRY, 0) == {"vms": 1.0, "dc1": 6.0}
+    assert view.oldest_since(Kind.SERVICE_ENTRY, 1) == {"vms": 5.0, "dc1": 6.0}
+    assert view.oldest_since(Kind.SERVICE_ENTRY, 3) == {"vms": 7.0}
+    assert view.oldest_since(Kind.WORKLOAD_ENTRY, 1) == {"vms": 2.0}
+    assert view.oldest_since(None, 1) == {}
+
+
+async def test_oldest_event_of_a_narrowed_view_is_of_what_it_shows(cache, publisher, entry) -> None:
+    await publisher.put(entry("a"))
+    narrow = cache.view(frozenset({Scope(namespaces=frozenset({"elsewhere"}))}))
+
+    await publisher.put(entry("a", salt=1), oldest={"vms": 5.0})
+
+    assert cache.view().oldest_since(Kind.SERVICE_ENTRY, 1) == {"vms": 5.0}
+    assert narrow.oldest_since(Kind.SERVICE_ENTRY, 1) == {}
 
 
 async def test_generation_is_that_of_the_newest_publication(cache, publisher) -> None:

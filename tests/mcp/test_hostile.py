@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshbridge.mcp.dialects import Delta, Dialect, Legacy, StateOfTheWorld
+from meshbridge.mcp.dialects import delta, legacy, state_of_the_world
 from meshbridge.mcp.flow import Pacing
 from meshbridge.mcp.limits import Limits, TooMuch
 from meshbridge.mcp.view import View
@@ -46,9 +46,9 @@ async def served(publisher, entry, connect) -> Callable:
     return check
 
 
-@pytest.mark.parametrize("speaker", [StateOfTheWorld, Delta, Legacy])
+@pytest.mark.parametrize("speaker", [state_of_the_world, delta, legacy])
 @given(raw=st.lists(st.binary(max_size=200), max_size=5))
-def test_random_bytes_are_a_request_or_a_known_error(speaker: type[Dialect], raw: list[bytes]) -> None:
+def test_random_bytes_are_a_request_or_a_known_error(speaker: Callable, raw: list[bytes]) -> None:
     view = View()
     view.apply(1, [], [])
     dialect = speaker(view, Pacing(), Limits())
@@ -77,8 +77,8 @@ legacy_requests = st.builds(
 )
 
 
-@pytest.mark.parametrize(("speaker", "requests"), [(Delta, delta_requests), (Legacy, legacy_requests)])
-def test_any_sequence_of_requests_is_answered_without_an_error(speaker: type[Dialect], requests) -> None:
+@pytest.mark.parametrize(("speaker", "requests"), [(delta, delta_requests), (legacy, legacy_requests)])
+def test_any_sequence_of_requests_is_answered_without_an_error(speaker: Callable, requests) -> None:
     @given(st.lists(requests, max_size=12))
     def play(story) -> None:
         view = View()
@@ -89,9 +89,9 @@ def test_any_sequence_of_requests_is_answered_without_an_error(speaker: type[Dia
             dialect.hear(request.SerializeToString(), now)
             for url in dialect.due(now + 15.0).types:
                 answer = dialect.answer(url)
-                dialect.note(url, answer)
-                nonce = dialect.flow.nonce(url, answer.nonce)
-                dialect.flow.on_sent(url, answer.version, nonce, now + 15.0)
+                dialect.state.note(url, answer)
+                nonce = dialect.state.nonce(url, answer.nonce)
+                dialect.state.on_sent(url, answer.version, nonce, now + 15.0)
 
     play()
 

@@ -1,6 +1,8 @@
 """Scripts of what a client says and what it must be told, one line for each event."""
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,18 @@ URLS = {
     "MC": "core/v1alpha1/MeshConfig",
 }
 SHORT = {url: short for short, url in URLS.items()}
+
+
+class Shown(NamedTuple):
+    """What a subscription needs to know of a view."""
+
+    known: dict[str, str]
+    """The newest version of each type that is not held."""
+    services_first: bool = False
+
+    def versions(self, type_urls: Iterable[str]) -> dict[str, str]:
+        return {url: self.known[url] for url in type_urls if url in self.known}
+
 
 SCRIPTS = {
     "the first request is answered whatever its nonce": """
@@ -252,6 +266,66 @@ SCRIPTS = {
         3     due SE=b                          -> nothing until 5
         5     due SE=b                          -> SE
     """,
+    "in a storm the pause grows with each push, up to six times what the client takes": """
+        0     ask SE                            -> first
+        1     due SE=a                          -> SE
+        1     sent SE=a n1
+        1     ask SE nonce=n1                   -> ack a
+        10    due SE=b                          -> SE
+        10    sent SE=b n2
+        10.5  ask SE nonce=n2                   -> ack b after 0.5
+        10.5  due SE=c                          -> nothing until 11
+        11    sent SE=c n3
+        11.5  ask SE nonce=n3                   -> ack c after 0.5
+        11.5  due SE=d                          -> nothing until 12.5
+        12.5  sent SE=d n4
+        13    ask SE nonce=n4                   -> ack d after 0.5
+        13    due SE=e                          -> nothing until 14.5
+        14.5  sent SE=e n5
+        15    ask SE nonce=n5                   -> ack e after 0.5
+        17    sent SE=f n6
+        17.5  ask SE nonce=n6                   -> ack f after 0.5
+        20    sent SE=g n7
+        20.5  ask SE nonce=n7                   -> ack g after 0.5
+        23.5  sent SE=h n8
+        24    ask SE nonce=n8                   -> ack h after 0.5
+        24    due SE=i                          -> nothing until 27
+    """,
+    "a storm is over after as much quiet as its last pause": """
+        0     ask SE                            -> first
+        1     due SE=a                          -> SE
+        1     sent SE=a n1
+        2     ask SE nonce=n1                   -> ack a after 1
+        3     sent SE=b n2
+        4     ask SE nonce=n2                   -> ack b after 1
+        4     due SE=c                          -> nothing until 6
+        8     sent SE=c n3
+        9     ask SE nonce=n3                   -> ack c after 1
+        9     due SE=d                          -> nothing until 12
+        16    sent SE=d n4
+        17    ask SE nonce=n4                   -> ack d after 1
+        17    due SE=e                          -> nothing until 18
+    """,
+    "types of one push count as one": """
+        0     ask SE                            -> first
+        0     ask WE                            -> first
+        1     due SE=a WE=a                     -> WE SE
+        1     sent WE=a n1
+        1.1   sent SE=a n1
+        1.1   ask WE nonce=n1                   -> ack a after 0.1
+        1.6   ask SE nonce=n1                   -> ack a after 0.5
+        1.6   due SE=b WE=a                     -> nothing until 2.1
+    """,
+    "services go first while workloads leave": """
+        0     ask SE                            -> first
+        0     ask WE                            -> first
+        1     due SE=a WE=a                     -> WE SE
+        1     sent WE=a n1
+        1     sent SE=a n1
+        1     ask SE nonce=n1                   -> ack a
+        1     ask WE nonce=n1                   -> ack a
+        2     due SE=b WE=b services-first      -> SE WE
+    """,
     "the pause has a bound": """
         0     ask SE                            -> first
         1     due SE=a                          -> SE
@@ -290,8 +364,10 @@ def perform(subscription: Subscription, now: float, verb: str, words: list[str])
             outcome = subscription.on_request(Request(URLS[short], names=names, **given), now)
             took = f"after {outcome.seconds:.3g}" if outcome.seconds else ""
             return " ".join(filter(None, (outcome.meaning, outcome.version, took)))
-        case "due", pairs:
-            due = subscription.due(now, {URLS[s]: v for s, v in (pair.split("=") for pair in pairs)})
+        case "due", said:
+            pairs = dict(word.split("=") for word in said if "=" in word)
+            view = Shown({URLS[short]: found for short, found in pairs.items()}, "services-first" in said)
+            due = subscription.due(now, view)
             until = f" until {due.wake:g}" if due.wake < float("inf") else ""
             return (" ".join(SHORT[url] for url in due.types) or "nothing") + until
         case "sent", [pair, nonce]:
@@ -345,7 +421,7 @@ def test_client_always_reaches_the_newest_state_and_pushes_keep_their_distance(
                 subscription.on_request(Request(url, nonce, error="bad" * (event == "nack")), now)
             case "stale":
                 subscription.on_request(Request(url, "old"), now)
-        if subscription.due(now, {url: str(version)}).types:
+        if subscription.due(now, Shown({url: str(version)})).types:
             sent.append((now, str(version)))
             subscription.on_sent(url, str(version), str(len(sent)), now)
 

@@ -141,3 +141,20 @@ def test_narrowing_early_or_late_shows_the_same(story: list[list[tuple[str, str,
         assert late.changed_since(Kind.SERVICE_ENTRY, since) == early.changed_since(Kind.SERVICE_ENTRY, since)
     assert late.versions([SE]) == early.versions([SE])
     assert sorted(names(late)) == sorted(names(early))
+
+
+def test_services_go_first_while_workloads_leave() -> None:
+    view = View()
+    workloads = [framed(name, kind=Kind.WORKLOAD_ENTRY) for name in ("v", "w")]
+    view.apply(1, workloads, [])
+    assert not view.services_first
+
+    view.apply(2, [framed("a")], [workloads[0].key])
+    assert view.services_first
+    assert view.narrowed(EVERYTHING).services_first
+
+    view.apply(3, [framed("a", "2")], [])
+    assert view.services_first  # For clients that are not there yet.
+
+    view.apply(4, [framed("v", kind=Kind.WORKLOAD_ENTRY)], [])
+    assert not view.services_first
