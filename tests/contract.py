@@ -78,17 +78,34 @@ class Counts:
 
 
 class Watch:
-    """A running adapter and everything it said."""
+    """A running adapter, everything it said, and what that amounts to."""
 
-    def __init__(self, adapter: Adapter, delay: float = 0.0) -> None:
+    def __init__(self, adapter: Adapter, delay: float = 0.0, counts: Counts | None = None) -> None:
+        self.adapter = adapter
+        self.counts = counts or Counts()
+        """What the adapter counts, if it was made with these."""
         self.events: list[SourceEvent] = []
         self.groups: dict[str, InstanceGroup] = {}
         self._delay = delay
+        self._settled = asyncio.Event()
         self.task = asyncio.create_task(adapter.run(self._emit), name="adapter under test")
 
     @property
     def data(self) -> list[FullSync | GroupUpdate]:
         return [event for event in self.events if not isinstance(event, SourceReport)]
+
+    @property
+    def updates(self) -> list[InstanceGroup]:
+        return [event.group for event in self.events if isinstance(event, GroupUpdate)]
+
+    @property
+    def report(self) -> SourceReport | None:
+        """The newest report."""
+        return next((event for event in reversed(self.events) if isinstance(event, SourceReport)), None)
+
+    @property
+    def details(self) -> dict[str, str]:
+        return dict(self.report.details) if self.report else {}
 
     @property
     def is_synced(self) -> bool:
@@ -99,12 +116,27 @@ class Watch:
         """Whether it said that it can't read: by a report, or by raising."""
         if self.task.done():
             return isinstance(self.task.exception(), RegistryError)
-        reports = [event for event in self.events if isinstance(event, SourceReport)]
-        return bool(reports) and reports[-1].state in (SourceState.STALE, SourceState.DENIED)
+        return self.report is not None and self.report.state in (SourceState.STALE, SourceState.DENIED)
 
     def addresses(self, service: str) -> set[str]:
         found = self.groups.get(service)
         return {instance.address for instance in found.instances} if found else set()
+
+    def notes(self, service: str) -> list[str]:
+        return [f"{note.record}: {note.reason}" for note in self.groups[service].notes]
+
+    async def settled(self) -> None:
+        """Return once it has given data and said how it fares; raise what `run()` raised before that."""
+        waiting = asyncio.create_task(self._settled.wait(), name="waits for the first report")
+        await asyncio.wait([self.task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self.task.done():
+            await self.task
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError, RegistryError):
+            await self.task
 
     async def _emit(self, event: SourceEvent) -> None:
         await asyncio.sleep(self._delay)
@@ -113,6 +145,8 @@ class Watch:
             self.groups = {group.key.name: group for group in event.groups}
         elif isinstance(event, GroupUpdate):
             self.groups[event.group.key.name] = event.group
+        elif self.is_synced:
+            self._settled.set()
 
 
 @asynccontextmanager
@@ -121,9 +155,7 @@ async def watching(adapter: Adapter, delay: float = 0.0) -> AsyncIterator[Watch]
     try:
         yield watch
     finally:
-        watch.task.cancel()
-        with suppress(asyncio.CancelledError, RegistryError):
-            await watch.task
+        await watch.stop()
 
 
 def build(harness: Harness, counts: Counts | None = None) -> Adapter:
