@@ -157,6 +157,9 @@ class SourceReport(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     details: Labels = ()
     """Adapter specific facts worth showing: layout chosen, strategy, budget."""
+    suspect: bool = False
+    """Whether the registry's own word is in doubt although it answers: the guard believes losses less readily
+    until a report says otherwise."""
 
 
 SourceEvent = FullSync | GroupUpdate | SourceReport

@@ -182,7 +182,7 @@ class _Run:
         report = self._report
         reason = report.reason or (f"probes {summary}" if self._roster.frozen else "")
         details = labels({**dict(report.details), "probes": summary})
-        await self._emit(SourceReport(report.state, reason, details))
+        await self._emit(replace(report, reason=reason, details=details))
 
 
 async def _ask(check: Check, target: Target) -> str:

@@ -5,12 +5,14 @@ loss. Per source, the guard trips when the losses since the peak of the last `wi
 least `min_removed` and more than `max_removed_percent` of that peak. From then on every lost
 instance stays as it was, marked as held, until the registry's own count is back within the bounds
 (recovery), an operator says `release`, or `hold` seconds have passed. The time-out never removes the
-last ready instance of a source.
+last ready instance of a source. While a source calls its own registry suspect (Eureka that has stopped
+to evict, say) half of both bounds is enough.
 
 The guard looks at instances, not at resources: an inline endpoint vanishes as a change of its
 ServiceEntry, which looks harmless.
 """
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,13 @@ class GuardSettings:
     hold: float = 600.0
     """After this time held instances are freed. Seconds."""
 
+    @property
+    def tightened(self) -> "GuardSettings":
+        """The bounds for a registry whose own word is in doubt: half as much is too much."""
+        return dataclasses.replace(
+            self, min_removed=(self.min_removed + 1) // 2, max_removed_percent=self.max_removed_percent / 2
+        )
+
 
 class Trip(msgspec.Struct, frozen=True, gc=False):
     """That the guard is holding, since when, and how many instances were served before.
@@ -50,6 +59,8 @@ class SourceGuard:
 
     def __init__(self, settings: GuardSettings) -> None:
         self.settings = settings
+        self.is_suspect = False
+        """Whether the source says that its registry is not to be trusted; the bounds are tighter then."""
         self._served = 0
         self._peaks: deque[tuple[float, int]] = deque()
         self._registry: dict[ServiceKey, InstanceGroup] = {}
@@ -119,7 +130,7 @@ class SourceGuard:
 
     def _is_excessive(self, peak: int) -> bool:
         lost = peak - self._served
-        bounds = self.settings
+        bounds = self.settings.tightened if self.is_suspect else self.settings
         return lost >= bounds.min_removed and lost * 100 > peak * bounds.max_removed_percent
 
     def _free_and(self, changes: Iterable[Change], now: float) -> list[InstanceGroup]:

@@ -122,6 +122,7 @@ class Publisher:
             if isinstance(event, SourceReport):
                 if source.report(event, self._clocks.wall()):
                     log.info("source state", source=name, state=str(event.state), reason=event.reason)
+                self._suspect(name, is_suspect=event.suspect)
                 return
             changes = await self._compare(name, event)
             self._apply(name, changes)
@@ -220,6 +221,14 @@ class Publisher:
             log.warning("guard holds", source=name, instances=guard.held, served_before=guard.trip.peak)
         elif guard.trip is None and was_holding:
             log.info("guard recovered", source=name)
+
+    def _suspect(self, name: str, *, is_suspect: bool) -> None:
+        guard = self.mesh.guard(name)
+        if is_suspect and not guard.is_suspect:
+            log.warning("registry suspect, guard tightened", source=name)
+        elif guard.is_suspect and not is_suspect:
+            log.info("registry no longer suspect", source=name)
+        guard.is_suspect = is_suspect
 
     def _let_go(self) -> None:
         """Forget the sources that are taken out and need not be waited with any longer."""

@@ -308,11 +308,11 @@ async def test_the_registrys_reports_pass_with_the_state_of_the_checks(
     scene.say(sync(make_group(1)))
     await asyncio.sleep(15.0)
 
-    scene.say(SourceReport(SourceState.STALE, "timed out", (("layout", "csv"),)))
+    scene.say(SourceReport(SourceState.STALE, "timed out", (("layout", "csv"),), suspect=True))
     await asyncio.sleep(0.001)
 
     details = (("layout", "csv"), ("probes", "1 targets, 0 unready"))
-    assert scene.reports[-1] == SourceReport(SourceState.STALE, "timed out", details)
+    assert scene.reports[-1] == SourceReport(SourceState.STALE, "timed out", details, suspect=True)
 
 
 async def test_checks_go_on_while_the_registry_is_stale_and_its_state_stays_stale(

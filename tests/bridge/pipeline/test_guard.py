@@ -327,6 +327,25 @@ def test_other_bounds_hold_from_the_next_event_on() -> None:
     assert world.guard.held == 1
 
 
+@pytest.mark.parametrize(
+    ("left", "is_suspect", "trips"), [(35, True, True), (36, True, False), (35, False, False)]
+)
+def test_half_of_both_bounds_is_enough_while_the_registry_is_suspect(
+    left: int, is_suspect: bool, trips: bool
+) -> None:
+    world = World()
+    world.says(shop=range(40))
+
+    world.guard.is_suspect = is_suspect
+    world.says(shop=range(left))
+
+    assert (world.guard.trip is not None) is trips
+
+
+def test_half_of_one_is_one() -> None:
+    assert GuardSettings(min_removed=1).tightened.min_removed == 1
+
+
 def test_holding_nothing_returns_the_new_group_itself() -> None:
     key = ServiceKey("vms", "shop")
     new = group(key, [vm("shop", 1)])

@@ -409,6 +409,22 @@ async def test_late_event_of_a_removed_source_is_ignored() -> None:
         assert list(world.publisher.sources) == ["zk"]
 
 
+async def test_source_that_suspects_its_registry_tightens_the_guard_until_it_no_longer_does() -> None:
+    async with running() as world:
+        world.add()
+        await world.says(sync(group(SHOP, map(vm, range(40)))))
+
+        with capture_logs() as logs:
+            for suspect in (True, True, False):
+                await world.says(SourceReport(SourceState.SYNCED, suspect=suspect))
+                assert world.publisher.mesh.guard("vms").is_suspect is suspect
+
+        assert [entry["event"] for entry in logs if "suspect" in entry["event"]] == [
+            "registry suspect, guard tightened",
+            "registry no longer suspect",
+        ]
+
+
 async def test_guard_that_trips_is_counted_and_said_and_so_is_its_recovery() -> None:
     async with running() as world:
         world.add()
