@@ -64,8 +64,7 @@ class EurekaAdapter:
         try:
             async with open_client(self._config) as client:
                 await self._begin(client)
-                await emit(FullSync(tuple(self._intake.registry.groups.values()), self._context.clock()))
-                await self._report(emit)
+                await self._emit(None, emit)
                 while True:
                     await asyncio.sleep(self._schedule.pause * random.uniform(0.9, 1.0))  # noqa: S311 - no secret
                     await self._emit(await self._poll(client), emit)
@@ -229,9 +228,11 @@ class EurekaAdapter:
         error = RegistryDenied if is_denied else RegistryUnavailable
         return error(self.name, "read", _summary(failures))
 
-    async def _emit(self, changed: set[str], emit: Emit) -> None:
+    async def _emit(self, changed: set[str] | None, emit: Emit) -> None:
+        """Tell the services that differ, None for all of them, and how the source fares."""
         registry, now = self._intake.registry, self._context.clock()
-        if len(changed) > _MANY:
+        await self._warn(emit)
+        if changed is None or len(changed) > _MANY:
             # One event, so that whoever judges losses sees all of them before the first is gone.
             await emit(FullSync(tuple(registry.groups.values()), now))
             self._reported = None  # It said "synced", which may not be the whole truth.
@@ -239,6 +240,11 @@ class EurekaAdapter:
             for service in sorted(changed):
                 await emit(GroupUpdate(registry.group(service), now))
         await self._report(emit)
+
+    async def _warn(self, emit: Emit) -> None:
+        """Say first that the registry is suspect, so that the guard knows before it judges the losses."""
+        if self._intake.is_suspect and not (self._reported and self._reported.suspect):
+            await self._report(emit)
 
     async def _report(self, emit: Emit) -> None:
         """Say how the source fares, when that is news."""
@@ -265,10 +271,12 @@ class EurekaAdapter:
         if failure := self._failures.get(self._server):
             is_denied = all(found.is_denied for found in self._failures.values())
             state = SourceState.DENIED if is_denied else SourceState.STALE
-            return SourceReport(state, _summary({self._server: failure}), labels(details))
-        if doubt.until is not None:
-            return SourceReport(SourceState.STALE, f"{self._server}: {doubt.reason}", labels(details))
-        return SourceReport(SourceState.SYNCED, details=labels(details))
+            reason = _summary({self._server: failure})
+        elif doubt.until is not None:
+            state, reason = SourceState.STALE, f"{self._server}: {doubt.reason}"
+        else:
+            state, reason = SourceState.SYNCED, ""
+        return SourceReport(state, reason, labels(details), suspect=self._intake.is_suspect)
 
 
 def _summary(failures: dict[str, Failure]) -> str:

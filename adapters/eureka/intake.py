@@ -46,6 +46,11 @@ class Intake:
         self.leases = Leases()
         self.doubt = Doubt()
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether what the server says of absence is worth less than usual."""
+        return self.leases.is_self_preservation or self.doubt.until is not None
+
     def seed(self) -> None:
         """Begin with the groups of an earlier process, all of them in doubt."""
         self.registry.seed(self._context.previous())

@@ -10,10 +10,12 @@ from meshbridge.adapters.eureka.client import Failure
 from meshbridge.schemas.errors import RegistryDenied, RegistryUnavailable
 from meshbridge.schemas.registry import (
     FullSync,
+    GroupUpdate,
     Health,
     Instance,
     Port,
     ServiceKey,
+    SourceReport,
     SourceState,
     group,
 )
@@ -431,6 +433,30 @@ async def test_self_preservation_is_noticed(eureka, start) -> None:
     run = await start(eureka)
 
     assert run.details["self_preservation"].startswith("suspected: 1 of 2 leases")
+    assert run.report.suspect
+
+
+async def test_guard_is_warned_before_losses_of_a_suspect_registry_are_told(
+    eureka, start, eventually
+) -> None:
+    lease = {"durationInSecs": 90, "registrationTimestamp": 5, "lastRenewalTimestamp": 1_700_000_000_000}
+    for address in (A, B, C):
+        eureka.register("shop", address)
+    run = await start(eureka)
+    assert not run.report.suspect
+
+    eureka.cancel("shop", A)
+    eureka.change("shop", B, leaseInfo=lease)
+    eureka.forget_changes()
+    run.clock.ahead = 400.0
+    await eventually(lambda: run.addresses("shop") == {B, C})
+    warned = [type(event) for event in run.events if getattr(event, "suspect", True)]
+    assert warned == [FullSync, SourceReport, GroupUpdate]
+    eureka.cancel("shop", B)
+    eureka.forget_changes()
+    run.clock.ahead = 800.0
+    await eventually(lambda: not run.report.suspect)
+    assert isinstance(run.events[-2], GroupUpdate), "losses at the end of the suspicion are judged with it"
 
 
 async def test_failure_never_repeats_a_secret(eureka, start, tmp_path) -> None:
