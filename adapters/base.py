@@ -2,7 +2,8 @@
 
 tests/contract.py holds these clauses as tests:
 
-C1  The first data event is a `FullSync`, also when the registry is empty.
+C1  The first data event is a `FullSync`, also when the registry is empty (whether that is believed is
+    the bridge's decision; where the registry itself says that it is meant, `empty_is_meant`).
 C2  Group keys carry the source's name and are unique within a `FullSync`.
 C3  An added instance arrives in a group that holds the whole set.
 C4  The last instance leaving gives an empty group.
@@ -104,8 +105,12 @@ class AdapterConfig(StrictModel):
     """Name of the source: part of host names, metrics and messages."""
     required: bool = True
     """Whether answers wait for this source's first full read (or its retained copy) at start."""
-    unessential: ClassVar[frozenset[str]] = frozenset({"required", "probe"})
+    unessential: ClassVar[frozenset[str]] = frozenset({"required", "allow_empty", "probe"})
     """Settings that do not say which registry this is: retained groups outlive a change of them."""
+    allow_empty: bool = False
+    """Whether the source may turn out to have no instances at all. Default: no, since a registry that was
+    just restarted, or lost its data, looks the same: answers wait, or what was known of it stays, until
+    `meshbridge release SOURCE`."""
     probe: ProbeSettings | None = None
     """Active checks of this source's instances. Default: none, the registry's word on health stands."""
 

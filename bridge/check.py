@@ -12,6 +12,7 @@ from meshbridge.bridge.config.models import Config
 from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.pipeline.sources import NEVER_SEEN_OTHERWISE, has_instances
 from meshbridge.bridge.supervise import bug_text
 from meshbridge.bridge.watching import expanded, kind_of
 from meshbridge.schemas.errors import ConfigError, RegistryError
@@ -64,6 +65,8 @@ async def _check(config: AdapterConfig, mesh: Mesh, within: float) -> SourceChec
         check.ok = True
         check.services = len(sync.groups)
         check.instances = sum(len(group.instances) for group in sync.groups)
+        if not (has_instances(sync) or sync.empty_is_meant or config.allow_empty):
+            check.problems.append(NEVER_SEEN_OTHERWISE.format(config.name))
         mesh.apply(config.name, mesh.catalog.compare(sync.groups), time.monotonic())
     return check
 

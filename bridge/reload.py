@@ -111,4 +111,4 @@ def guard_settings(safety: Safety) -> GuardSettings:
 
 def gate_settings(safety: Safety) -> GateSettings:
     """Return the gate's part of the settings."""
-    return GateSettings(hold=safety.startup == "hold", grace=safety.grace)
+    return GateSettings(hold=safety.startup == "hold", grace=safety.grace, refill=safety.refill)

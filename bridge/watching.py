@@ -98,7 +98,7 @@ class Watching:
         config = start.config
         kind, sources = kind_of(config), self._publisher.sources
         source = sources.setdefault(config.name, Source(config.name, kind, config.required, now))
-        source.required = config.required
+        source.required, source.allow_empty = config.required, config.allow_empty
         await self._before_start(config)
         task = self._tasks.create_task(self._run(start.adapter), name=f"source {config.name}")
         self._running[config.name] = (config, task)

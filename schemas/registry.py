@@ -132,6 +132,8 @@ class FullSync(msgspec.Struct, frozen=True, gc=False):
     groups: tuple[InstanceGroup, ...]
     observed: float
     """Monotonic seconds at which the registry told us."""
+    empty_is_meant: bool = False
+    """Whether somebody said that having no instances is right, so that nobody need doubt it."""
 
 
 class GroupUpdate(msgspec.Struct, frozen=True, gc=False):
@@ -148,6 +150,8 @@ class SourceState(StrEnum):
     SYNCED = "synced"
     STALE = "stale"
     DENIED = "denied"
+    EMPTY = "empty"
+    """Read, without any instance, and never seen otherwise: not believed. Only the bridge says this."""
 
 
 class SourceReport(msgspec.Struct, frozen=True, gc=False):

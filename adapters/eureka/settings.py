@@ -17,7 +17,7 @@ class EurekaConfig(AdapterConfig):
 
     unessential = AdapterConfig.unessential | {
         *("username", "password", "password_file", "token_file", "tls", "zone", "poll_interval"),
-        *("full_interval", "confirm_after", "settle", "timeout", "max_size", "allow_empty"),
+        *("full_interval", "confirm_after", "settle", "timeout", "max_size"),
     }
     kind: Literal["eureka"] = "eureka"
     """Kind of the source: `eureka`."""
@@ -57,9 +57,6 @@ class EurekaConfig(AdapterConfig):
     """Seconds an answer may take. Default: 10s."""
     max_size: int = Field(default=64 * 1024 * 1024, gt=0)
     """Largest answer in bytes, unpacked; a larger one is refused. Default: 64 MiB, about 65,000 instances."""
-    allow_empty: bool = False
-    """Whether a server that lists nothing at all, though it has told of no removals, removes everything.
-    Default: no, since such a server has far more often been restarted or cut off from its peers."""
     labels: list[str] = Field(default_factory=lambda: ["version"])
     """Keys of the metadata that become labels; rules can make more of the rest. Default: version."""
     vip_hosts: str = ""

@@ -55,7 +55,8 @@ class InventoryAdapter:
             await self._read_all(files, remotes)
             groups = self._intake.groups()
             self._groups = {group.key.name: group for group in groups}
-            await emit(FullSync(groups, self._context.clock()))
+            # An inventory that is empty by accident gets no further than the intake.
+            await emit(FullSync(groups, self._context.clock(), empty_is_meant=True))
             await self._report(emit)
             async with asyncio.TaskGroup() as tasks:
                 if self._config.files:
@@ -141,7 +142,8 @@ class InventoryAdapter:
                 del self._groups[service]
         if len(news) > _MANY:
             # One event, so that whoever judges losses sees all of them before the first is gone.
-            await emit(FullSync(tuple(self._groups[service] for service in sorted(self._groups)), now))
+            groups = tuple(self._groups[service] for service in sorted(self._groups))
+            await emit(FullSync(groups, now, empty_is_meant=True))
             self._reported = None  # It said "synced", which may not be the whole truth.
         else:
             for group in news.values():

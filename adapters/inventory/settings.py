@@ -20,7 +20,7 @@ class InventoryConfig(AdapterConfig):
     """Machines that are listed in files, at URLs, or by a command."""
 
     unessential = AdapterConfig.unessential | {
-        *("tls", "token_file", "refresh", "timeout", "max_size", "allow_empty", "settle", "rescan"),
+        *("tls", "token_file", "refresh", "timeout", "max_size", "settle", "rescan"),
     }
     kind: Literal["inventory"] = "inventory"
     """Kind of the source: `inventory`."""
@@ -46,11 +46,6 @@ class InventoryConfig(AdapterConfig):
     max_size: int = Field(default=64 * 1024 * 1024, gt=0)
     """Largest document in bytes, unpacked; a larger one is refused unread. Default: 64 MiB, about
     500,000 instances."""
-    allow_empty: bool = False
-    """Whether an empty document, or a pattern that matches no file any more, removes what it listed, and
-    whether an inventory that lists nothing at the start counts as read.
-    Default: no, since emptiness is more often an accident; `empty: true` in a document says it for that one
-    alone."""
     settle: Duration = 1.0
     """Seconds a file must be gone before its records leave. Default: 1s, so that a file which is replaced by
     removing and writing it does not flap."""

@@ -122,7 +122,8 @@ class _Run:
         self._roster.keep_only({group.key for group in event.groups})
         self._report = replace(self._report, state=SourceState.SYNCED, reason="")
         self._synced = True
-        await self._emit(FullSync(tuple(map(self._roster.effective, event.groups)), event.observed))
+        groups = tuple(map(self._roster.effective, event.groups))
+        await self._emit(replace(event, groups=groups))
 
     def _schedule_all(self, targets: Iterable[Target]) -> None:
         for target in targets:

@@ -19,7 +19,7 @@ class SourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     kind: str
     state: str
-    """connecting, synced, stale or denied."""
+    """connecting, synced, stale, denied or empty."""
     since: float
     """Unix seconds at which the state began."""
     last_success: float | None

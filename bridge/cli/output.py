@@ -16,7 +16,8 @@ Row = list[str]
 
 _COLOURS = {
     "synced": "green", "served": "green", "ok": "green", "yes": "green",
-    "connecting": "yellow", "stale": "yellow", "warning": "yellow", "held": "yellow", "waiting": "yellow",
+    "connecting": "yellow", "stale": "yellow", "empty": "yellow", "warning": "yellow", "held": "yellow",
+    "waiting": "yellow",
     "denied": "red", "quarantined": "red", "dropped": "red", "no": "red", "failed": "red",
 }  # fmt: skip
 

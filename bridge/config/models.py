@@ -182,6 +182,9 @@ class Safety(StrictModel):
     grace: Duration = 60.0
     """How long answers wait at start for sources that are not required (with startup: serve, for all), and
     how long a source that is taken out stays for those that come with the same edit."""
+    refill: Duration = 30.0
+    """How long no instance may have come to a source that was found empty, and of which nothing was known,
+    until it counts as read: registrations come back to a restarted registry one by one."""
     max_age: Duration = 86400.0
     """Age up to which the retained copy of an unread source is served at start."""
     state_dir: str = ""

@@ -61,6 +61,11 @@ class Catalog:
         self._sources.pop(source, None)
 
 
+def grown(changes: Iterable[Change]) -> bool:
+    """Whether there are more instances after these changes than before."""
+    return sum(len(change.new.instances) - len(change.old.instances) for change in changes) > 0
+
+
 def _share(old: InstanceGroup, new: InstanceGroup) -> InstanceGroup:
     """Return `new` with every instance that is equal to the old one replaced by that object."""
     known = {instance.id: instance for instance in old.instances}

@@ -2,7 +2,8 @@
 
 A loss is an instance that was served and is now absent or unready; draining is deliberate and no
 loss. Per source, the guard trips when the losses since the peak of the last `window` seconds are at
-least `min_removed` and more than `max_removed_percent` of that peak. From then on every lost
+least `min_removed` and more than `max_removed_percent` of that peak; and, however few they are, when
+a full read finds nothing at all, which nobody said is meant. From then on every lost
 instance stays as it was, marked as held, until the registry's own count is back within the bounds
 (recovery), an operator says `release`, or `hold` seconds have passed. The time-out never removes the
 last ready instance of a source. While a source calls its own registry suspect (Eureka that has stopped
@@ -52,6 +53,8 @@ class Trip(msgspec.Struct, frozen=True, gc=False):
 
     since: float
     peak: int
+    is_total: bool = False
+    """Whether a full read found nothing at all; then `min_removed` is no excuse for what is still lost."""
 
 
 class SourceGuard:
@@ -73,23 +76,24 @@ class SourceGuard:
         """How many instances only the guard keeps."""
         return sum(len(group.held) for group in self.effective.values())
 
-    def judge(self, changes: Sequence[Change], now: float) -> list[InstanceGroup]:
+    def judge(self, changes: Sequence[Change], now: float, *, emptied: bool = False) -> list[InstanceGroup]:
         """Return the groups that count from now on, for all that changes and all that is freed.
 
         Args:
             changes: registry groups before and after one event; all of a full sync at once.
             now: monotonic seconds.
+            emptied: whether the event says that there is nothing any more, and nobody that it is meant.
         """
         drained = sum(_drained(self._before(change), change.new) for change in changes)
         self._served += sum(_served(change.new) - _served(change.old) for change in changes)
         peak = self._peak(now, drained)
         if self.trip is not None:
             self.trip = msgspec.structs.replace(self.trip, peak=self.trip.peak - drained)
-        elif self._is_excessive(peak):
-            self.trip = Trip(now, peak)
+        elif self._is_excessive(peak, is_total=emptied):
+            self.trip = Trip(now, peak, is_total=emptied)
         if self.trip is None:
             return [change.new for change in changes]
-        if not self._is_excessive(self.trip.peak):
+        if not self._is_excessive(self.trip.peak, is_total=self.trip.is_total):
             return self._free_and(changes, now)
         return [self._hold(change) for change in changes]
 
@@ -128,10 +132,11 @@ class SourceGuard:
             peaks.popleft()
         return peaks[0][1]
 
-    def _is_excessive(self, peak: int) -> bool:
+    def _is_excessive(self, peak: int, *, is_total: bool) -> bool:
         lost = peak - self._served
         bounds = self.settings.tightened if self.is_suspect else self.settings
-        return lost >= bounds.min_removed and lost * 100 > peak * bounds.max_removed_percent
+        at_least = 1 if is_total else bounds.min_removed
+        return lost >= at_least and lost * 100 > peak * bounds.max_removed_percent
 
     def _free_and(self, changes: Iterable[Change], now: float) -> list[InstanceGroup]:
         groups = {group.key: group for group in self.release(now)}

@@ -114,15 +114,16 @@ class Mesh:
         known = {group.key: group for group in self.catalog.groups(source)}
         return list({**known, **self.guard(source).effective}.values())
 
-    def apply(self, source: str, changes: Sequence[Change], now: float) -> bool:
+    def apply(self, source: str, changes: Sequence[Change], now: float, *, emptied: bool = False) -> bool:
         """Take the changes of one event and return whether anything has to be done.
 
         Args:
             source: the name of the source.
             changes: all that the event changes, as the catalog compared it.
             now: monotonic seconds.
+            emptied: whether the event says that the source has nothing any more, and nobody that it is meant.
         """
-        counting = self.guard(source).judge(changes, now)
+        counting = self.guard(source).judge(changes, now, emptied=emptied)
         self.catalog.store(changes)
         return self._mark(counting)
 

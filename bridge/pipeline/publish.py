@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from meshbridge.bridge.pipeline.catalog import Change
+from meshbridge.bridge.pipeline.catalog import Change, grown
 from meshbridge.bridge.pipeline.mesh import Mesh, News
 from meshbridge.bridge.pipeline.sources import Source, waiting_for
 from meshbridge.bridge.sink import Sink
@@ -56,6 +56,8 @@ class GateSettings:
     """Whether required sources are waited for without a limit."""
     grace: float = 60.0
     """How long optional sources are waited for. Seconds."""
+    refill: float = 30.0
+    """How long no instance may have come to a source that was empty until it counts as read. Seconds."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,36 @@ class Publisher:
                 self._suspect(name, is_suspect=event.suspect)
                 return
             changes = await self._compare(name, event)
-            self._apply(name, changes)
+            emptied = isinstance(event, FullSync) and not source.believes(event)
+            self._apply(name, changes, emptied=emptied)
             if changes:
                 self._oldest.setdefault(name, event.observed)
-            now = self._clocks.wall()
-            if isinstance(event, FullSync):
-                source.sync(now)
-            else:
-                source.succeed(now)
+            self._note_reading(source, event, changes, emptied=emptied)
         self._wake.set()
+
+    def _note_reading(
+        self, source: Source, event: FullSync | GroupUpdate, changes: Sequence[Change], *, emptied: bool
+    ) -> None:
+        now = self._clocks.wall()
+        if emptied and not source.is_known:
+            if source.doubt(now):
+                log.warning("source is empty", source=source.name, reason=source.error)
+            return
+        if isinstance(event, FullSync) and not source.is_doubted:
+            source.sync(now)
+            return
+        source.succeed(now)
+        if source.is_doubted and grown(changes):
+            source.grow(self._clocks.monotonic(), now)
+
+    def _believe_refilled(self) -> None:
+        """Take those sources for read that were empty and have got all that came back to them."""
+        now = self._clocks.monotonic()
+        for source in self.sources.values():
+            if source.grew is not None and now - source.grew >= self.gate.refill:
+                source.sync(self._clocks.wall())
+                self.unsaved.add(source.name)
+                log.info("source filled up", source=source.name)
 
     async def restore(self, name: str, groups: Sequence[InstanceGroup]) -> None:
         """Take the retained groups of a source that has not been read yet."""
@@ -167,8 +190,10 @@ class Publisher:
         Raises:
             KeyError: there is no such source.
         """
-        _ = self.sources[name]
+        source = self.sources[name]
         released = self.mesh.release(name, self._clocks.monotonic())
+        if source.is_doubted:
+            source.sync(self._clocks.wall())
         self.unsaved.add(name)
         log.warning("guard released", source=name, instances=released)
         self._wake.set()
@@ -211,10 +236,10 @@ class Publisher:
             await asyncio.sleep(0)
         return changes
 
-    def _apply(self, name: str, changes: Sequence[Change]) -> None:
+    def _apply(self, name: str, changes: Sequence[Change], *, emptied: bool = False) -> None:
         guard = self.mesh.guard(name)
         was_holding = guard.trip is not None
-        if self.mesh.apply(name, changes, self._clocks.monotonic()):
+        if self.mesh.apply(name, changes, self._clocks.monotonic(), emptied=emptied):
             self.unsaved.add(name)
         if guard.trip is not None and not was_holding:
             self._metrics.tripped(name)
@@ -243,6 +268,7 @@ class Publisher:
                 log.info("source forgotten", source=name)
 
     async def _round(self) -> None:
+        self._believe_refilled()
         self._let_go()
         for name in self.mesh.expire(self._clocks.monotonic()):
             self.unsaved.add(name)

@@ -3,7 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from meshbridge.schemas.registry import Labels, SourceReport, SourceState
+from meshbridge.schemas.registry import FullSync, Labels, SourceReport, SourceState
+
+NEVER_SEEN_OTHERWISE = (
+    "empty, and never seen otherwise; set allow_empty: true, or say `meshbridge release {}`, if that is meant"
+)
+FILLING = "it was empty and is filling up; answers wait until no instance came for a while (safety.refill)"
 
 
 @dataclass
@@ -22,20 +27,56 @@ class Source:
     """Whether its adapter has given a full sync since the program started."""
     is_retained: bool = False
     """Whether its groups come from an earlier run of the program."""
+    allow_empty: bool = False
+    """Whether it is believed when it has nothing at all."""
+    is_doubted: bool = False
+    """Whether it was read and had nothing, which a registry that was just restarted says, too."""
+    grew: float | None = None
+    """Monotonic seconds at which instances last came to a doubted source; None before the first."""
 
     @property
     def is_known(self) -> bool:
         """Whether there are groups of it, read or retained, that can stand for what the registry has."""
         return self.is_synced or self.is_retained
 
+    def __post_init__(self) -> None:
+        """Begin with nothing said."""
+        self._reported = SourceReport(self.state)
+
     def report(self, report: SourceReport, now: float) -> bool:
         """Take what the adapter says of itself and return whether the state changed."""
-        changed = report.state is not self.state
+        self._reported = report
+        is_fine = report.state is SourceState.SYNCED
+        state = SourceState.EMPTY if is_fine and self.is_doubted else report.state
+        changed = state is not self.state
         if changed:
-            self.state, self.since = report.state, now
-        self.error = "" if report.state is SourceState.SYNCED else report.reason
+            self.state, self.since = state, now
+        self.error = "; ".join(text for text in ("" if is_fine else report.reason, self._doubt_text) if text)
         self.details = report.details
         return changed
+
+    def believes(self, sync: FullSync) -> bool:
+        """Whether a full read can be taken for the truth when nothing is known to compare it with."""
+        return has_instances(sync) or sync.empty_is_meant or self.allow_empty
+
+    def doubt(self, now: float) -> bool:
+        """Note that it was read and has nothing, which nobody said is meant; return whether that is news."""
+        is_news = not self.is_doubted
+        self.succeed(now)
+        self.is_doubted, self.grew = True, None
+        self.report(SourceReport(SourceState.SYNCED, details=self.details), now)
+        return is_news
+
+    def grow(self, at: float, now: float) -> None:
+        """Note that a doubted source got instances, at a monotonic time: it may be filling up again."""
+        self.grew = at
+        self.report(self._reported, now)
+
+    @property
+    def _doubt_text(self) -> str:
+        if not self.is_doubted:
+            return ""
+        return (NEVER_SEEN_OTHERWISE if self.grew is None else FILLING).format(self.name)
 
     def succeed(self, now: float) -> None:
         """Note that data came from the registry."""
@@ -44,7 +85,7 @@ class Source:
     def sync(self, now: float) -> None:
         """Note that everything the registry has is known."""
         self.succeed(now)
-        self.is_synced, self.is_retained = True, False
+        self.is_synced, self.is_retained, self.is_doubted, self.grew = True, False, False, None
         if self.state is not SourceState.SYNCED:
             self.state, self.since, self.error = SourceState.SYNCED, now, ""
 
@@ -62,3 +103,8 @@ def waiting_for(sources: Iterable[Source], age: float, grace: float, *, hold: bo
     """
     unknown = [source for source in sources if not source.is_known]
     return [source.name for source in unknown if (source.required and hold) or age < grace]
+
+
+def has_instances(sync: FullSync) -> bool:
+    """Whether there is any instance in it."""
+    return any(group.instances for group in sync.groups)

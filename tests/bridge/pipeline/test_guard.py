@@ -437,3 +437,20 @@ def test_guard_trips_when_and_only_when_the_windows_peak_says_so(steps: list[tup
         assert (world.guard.trip is not None) is expected
         if expected:
             return
+
+
+def test_emptied_source_is_held_until_most_of_it_is_back() -> None:
+    world = World()
+    world.says(shop=range(5))
+
+    world.note(
+        world.guard.judge(world.catalog.compare([group(ServiceKey("vms", "shop"), [])]), 1000.0, emptied=True)
+    )
+    world.catalog.store(world.catalog.compare([group(ServiceKey("vms", "shop"), [])]))
+    assert (world.served(), world.guard.held) == (5, 5)
+
+    world.says(30.0, shop=range(3))
+    assert (world.served(), world.guard.held) == (5, 2)
+
+    world.says(30.0, shop=range(4))
+    assert (world.served(), world.guard.held) == (4, 0)

@@ -30,6 +30,7 @@ from meshbridge.schemas.resource import Publication
 pytestmark = pytest.mark.looptime
 
 SHOP = ServiceKey("vms", "shop")
+EMPTY = FullSync((), 0.0, empty_is_meant=True)
 STRICT = GateSettings()
 QUIET = 5 * TICK
 """Enough for everything that happens to have happened."""
@@ -137,7 +138,7 @@ async def test_nothing_is_published_before_required_sources_have_synced() -> Non
         assert await world.quiet(100.0) == []
         assert world.publisher.waiting_for() == ["zk"]
 
-        await world.says(sync(), "zk")
+        await world.says(EMPTY, "zk")
         [publication] = await world.quiet()
         assert world.sinks[0].names == ["shop.vms.mesh"]
         assert (publication.generation, len(publication.delta.added)) == (1, 1)
@@ -147,7 +148,7 @@ async def test_nothing_is_published_before_required_sources_have_synced() -> Non
 async def test_first_publication_is_made_though_there_is_nothing_in_it() -> None:
     async with running() as world:
         world.add()
-        await world.says(sync())
+        await world.says(EMPTY)
 
         [publication] = await world.quiet()
 
@@ -394,7 +395,7 @@ async def test_late_event_of_a_removed_source_is_ignored() -> None:
         world.add("vms")
         world.add("zk")
         await world.says(sync(group(SHOP, [vm(1)])))
-        await world.says(sync(), "zk")
+        await world.says(EMPTY, "zk")
         await world.quiet()
 
         # All wait for the same lock, in this order.
@@ -496,7 +497,7 @@ async def test_publication_names_the_oldest_event_of_each_source() -> None:
         world.add("zk")
         await world.says(sync(group(SHOP, [vm(1)]), observed=5.0))
         await world.says(update(SHOP, 1, 2, observed=6.0))
-        await world.says(sync(observed=3.0), "zk")
+        await world.says(FullSync((), 3.0, empty_is_meant=True), "zk")
         await world.quiet()
         await world.says(update(SHOP, 1, observed=7.0))
         await world.quiet()
@@ -562,3 +563,98 @@ async def test_events_of_several_sources_at_once_all_arrive() -> None:
         await world.quiet()
 
         assert len(world.sinks[0].names) == 20
+
+
+async def test_empty_registry_that_was_never_seen_otherwise_opens_no_gate() -> None:
+    async with running() as world:
+        source = world.add()
+        with capture_logs() as logs:
+            await world.says(sync())
+            await world.says(SourceReport(SourceState.SYNCED))
+            await world.says(sync())
+
+        assert await world.quiet(1000.0) == []
+        assert source.state is SourceState.EMPTY
+        assert world.publisher.waiting_for() == ["vms"]
+        assert [line["event"] for line in logs] == ["source is empty"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_registry_that_fills_up_again_counts_as_read_when_nothing_more_comes(whole: bool) -> None:
+    async with running(gate=GateSettings(refill=30.0)) as world:
+        source = world.add()
+        await world.says(sync())
+        await world.says(update(SHOP))
+        await world.says(SourceReport(SourceState.SYNCED))
+        assert await world.quiet(100.0) == []
+
+        for number in range(1, 5):
+            had = range(1, number + 1)
+            await world.says(sync(group(SHOP, map(vm, had))) if whole else update(SHOP, *had))
+            assert await world.quiet(20.0) == []
+        assert "filling up" in source.error
+
+        [publication] = await world.quiet(15.0)
+        assert len(publication.snapshot) == 1
+        assert (source.state, source.error) == (SourceState.SYNCED, "")
+
+
+async def test_empty_registry_counts_as_read_when_somebody_releases_it() -> None:
+    async with running() as world:
+        world.add()
+        await world.says(sync())
+        assert await world.quiet() == []
+
+        assert world.publisher.release("vms") == 0
+
+        assert len(await world.quiet()) == 1
+        assert world.publisher.unsaved == {"vms"}
+
+
+@pytest.mark.parametrize("meant", ["configured", "said by the registry"])
+async def test_empty_registry_counts_as_read_where_that_is_meant(meant: str) -> None:
+    async with running() as world:
+        world.add().allow_empty = meant == "configured"
+
+        await world.says(FullSync((), 0.0, empty_is_meant=meant != "configured"))
+
+        assert len(await world.quiet()) == 1
+
+
+async def test_empty_optional_registry_is_waited_for_until_grace() -> None:
+    async with running(gate=GateSettings(grace=30.0)) as world:
+        world.add(required=False)
+        await world.says(sync())
+
+        assert await world.quiet(25.0) == []
+        assert len(await world.quiet(10.0)) == 1
+
+
+@pytest.mark.parametrize("earlier", ["read", "retained"])
+async def test_registry_that_comes_back_empty_loses_nothing_however_little_it_had(earlier: str) -> None:
+    async with running() as world:
+        source = world.add()
+        had = group(SHOP, [vm(1), vm(2)])
+        await (world.says(sync(had)) if earlier == "read" else world.publisher.restore("vms", [had]))
+        assert len(await world.quiet()) == 1
+
+        await world.says(sync())
+        await world.says(sync())
+
+        assert len(await world.quiet(10_000.0)) == 1
+        assert world.publisher.mesh.guard("vms").held == 2
+        assert source.is_synced
+
+        assert world.publisher.release("vms") == 2
+        assert len((await world.quiet())[-1].snapshot) == 0
+
+
+async def test_registry_that_says_emptiness_is_meant_is_believed() -> None:
+    async with running() as world:
+        world.add()
+        await world.says(sync(group(SHOP, [vm(1), vm(2)])))
+        await world.quiet()
+
+        await world.says(EMPTY)
+
+        assert len((await world.quiet())[-1].snapshot) == 0

@@ -1,7 +1,7 @@
 import pytest
 
 from meshbridge.bridge.pipeline.sources import Source, waiting_for
-from meshbridge.schemas.registry import SourceReport, SourceState
+from meshbridge.schemas.registry import FullSync, Instance, ServiceKey, SourceReport, SourceState, group
 
 
 def source(name: str = "vms", **fields: bool) -> Source:
@@ -89,3 +89,43 @@ def test_first_answers_wait_for_a_source(
     found = waiting_for([source("known", is_synced=True), source("asked", **fields)], age, 60.0, hold=hold)
 
     assert found == (["asked"] if waits else [])
+
+
+NOTHING = FullSync((), 0.0)
+
+
+def test_nothing_at_all_is_believed_only_where_it_is_meant() -> None:
+    something = FullSync((group(ServiceKey("vms", "shop"), [Instance("a", "10.0.0.1")]),), 0.0)
+    shell = FullSync((group(ServiceKey("vms", "shop"), []),), 0.0)
+
+    assert source().believes(something)
+    assert not source().believes(NOTHING)
+    assert not source().believes(shell)
+    assert source(allow_empty=True).believes(NOTHING)
+    assert source().believes(FullSync((), 0.0, empty_is_meant=True))
+
+
+def test_doubted_source_is_empty_and_says_what_to_do() -> None:
+    found = source()
+
+    assert found.doubt(110.0)
+    assert not found.doubt(120.0)
+
+    assert (found.state, found.since, found.last_success) == (SourceState.EMPTY, 110.0, 120.0)
+    assert found.error == (
+        "empty, and never seen otherwise; set allow_empty: true, or say `meshbridge release vms`, "
+        "if that is meant"
+    )
+    assert not found.is_known
+
+
+def test_doubt_outlives_reports_and_ends_with_a_sync() -> None:
+    found = source()
+    found.doubt(110.0)
+
+    assert not found.report(SourceReport(SourceState.SYNCED), 120.0)
+    assert found.report(SourceReport(SourceState.STALE, "refused"), 130.0)
+    assert found.error.startswith("refused; empty, and never seen otherwise")
+
+    found.sync(140.0)
+    assert (found.state, found.error, found.is_known) == (SourceState.SYNCED, "", True)

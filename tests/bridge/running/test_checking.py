@@ -9,6 +9,7 @@ from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.bridge.check import SourceCheck, check_sources
 from meshbridge.bridge.config.loading import load
 from meshbridge.schemas.errors import ConfigError
+from meshbridge.schemas.registry import FullSync
 
 
 async def checked(site: Any, within: float = 5.0) -> list[SourceCheck]:
@@ -106,3 +107,20 @@ async def test_source_that_can_not_be_made_says_what_is_missing(
 
     assert (check.ok, check.error) == (False, "a library is not installed")
     assert logs == []
+
+
+async def test_source_that_has_nothing_says_that_it_would_not_be_believed(
+    site: Any, monkeypatch: Any
+) -> None:
+    async def run(_self: object, emit: Any) -> None:
+        await emit(FullSync((), 0.0))
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("meshbridge.adapters.inventory.adapter.InventoryAdapter.run", run)
+    site.configure(site.source("vms", "vms.yaml"), site.source("new", "vms.yaml", allow_empty=True))
+
+    vms, new = await checked(site)
+
+    assert vms.ok
+    assert ["release vms" in problem for problem in vms.problems] == [True]
+    assert new.problems == []
