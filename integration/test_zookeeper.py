@@ -226,15 +226,6 @@ async def harness(tmp_path: Path) -> AsyncIterator[RealZooKeeper]:
 globals().update({f"{name}_zookeeper": test for name, test in CONTRACT.TESTS.items()})
 
 
-def without_ready(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return groups in which "ready" is not told from "unknown"."""
-    for group in groups:
-        for instance in group.get("instances", ()):
-            if instance.get("health") == "ready":
-                del instance["health"]
-    return groups
-
-
 @pytest.mark.parametrize("case", GOLDEN.CASES)
 async def test_what_real_clients_wrote_is_read_as_expected(
     alone: Ensemble, case: str, eventually: Any
@@ -248,8 +239,7 @@ async def test_what_real_clients_wrote_is_read_as_expected(
             await eventually(lambda: seen.count)
 
             found = [seen.groups[name] for name in sorted(seen.groups)]
-            # Where a node's data is not needed it is not read, and then nobody knows whether it is ephemeral.
-            assert without_ready(json.loads(msgspec.json.encode(found))) == without_ready(expected)
+            assert json.loads(msgspec.json.encode(found)) == expected
 
 
 async def test_a_change_is_told_in_milliseconds(alone: Ensemble, eventually: Any, figure: Note) -> None:

@@ -1,7 +1,8 @@
 """A `Session` on a real ensemble: requests of bounded size, and the ways of servers older than 3.6."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 import structlog
@@ -158,18 +159,23 @@ class KazooSession:
 
     async def _read(self, operation: int, paths: Sequence[str]) -> list[wire.Answer]:
         client = self._connected()
-        absolute = [client.absolute(path) for path in paths]
+        left = [client.absolute(path) for path in paths] if client.chroot else paths
         if not self.is_recursive:
-            return await self._read_singly(client, operation, absolute)
+            return await self._read_singly(client, operation, left)
         found: list[wire.Answer] = []
-        left: Sequence[str] = absolute
-        while left:
-            round_ = _first(wire.batches(left, self._batch), _IN_FLIGHT)
-            futures = [client.request(wire.MultiRead(operation, batch)) for batch in round_]
-            answers = [answer for part in await self._answers(futures) for answer in part]
-            found += answers
-            left = left[len(answers) :]
-            self._batch = _next_batch(answers)
+        pending: deque[asyncio.Future[list[wire.Answer]]] = deque()
+        try:
+            while left or pending:
+                while left and len(pending) < _IN_FLIGHT:
+                    batch = next(wire.batches(left, self._batch))
+                    pending.append(client.request(wire.MultiRead(operation, batch)))
+                    left = left[len(batch) :]
+                answers = await self._answer(pending.popleft())
+                found += answers
+                self._batch = _next_batch(answers)
+        finally:
+            for future in pending:  # None, unless one of them failed.
+                _abandon(future)
         return found
 
     async def _read_singly(self, client: Client, operation: int, paths: Sequence[str]) -> list[wire.Answer]:
@@ -222,8 +228,10 @@ def _translated(error: BaseException) -> BaseException:
     return error
 
 
-def _first(items: Iterable[_T], count: int) -> list[_T]:
-    return [item for item, _ in zip(items, range(count), strict=False)]
+def _abandon(future: asyncio.Future[_T]) -> None:
+    """Have nobody wait for an answer that is on its way, nor complain that nobody does."""
+    if not future.cancel() and not future.cancelled():
+        future.exception()
 
 
 def _next_batch(answers: Sequence[wire.Answer]) -> int:

@@ -27,11 +27,19 @@ class Mirror:
         self._owner = owner
         self._root: Node | _Directory | None = None
         self._owned: dict[str, set[str]] = {}
+        self._last: tuple[str, _Directory] | None = None
+        """The directory of the last `put`: the next is mostly in it, too."""
 
     def children(self, path: str) -> Collection[str]:
         """Return the names of the children of a node; none for a node that does not exist."""
         found = self._find(path)
         return found.children.keys() if isinstance(found, _Directory) else ()
+
+    def nodes(self, path: str) -> Iterator[tuple[str, Node]]:
+        """Give the children of a node by name; none for a node that does not exist."""
+        found = self._find(path)
+        for name, child in found.children.items() if isinstance(found, _Directory) else ():
+            yield name, _node(child)
 
     def node(self, path: str) -> Node | None:
         """Return a node, if it exists."""
@@ -56,7 +64,9 @@ class Mirror:
             self._root = _with_node(self._root, node)
             return
         above, _, name = path.rpartition("/")
-        siblings = self._directory(above).children
+        if self._last is None or self._last[0] != above:
+            self._last = above, self._directory(above)
+        siblings = self._last[1].children
         present = siblings.get(name)
         siblings[name] = node if present is None else _with_node(present, node)
         if present is None:
@@ -66,6 +76,7 @@ class Mirror:
         """Remove a node and all below it."""
         for gone in self.below(path) if self._owner else ():
             self._disown(gone)
+        self._last = None
         if not path:
             self._root = None
             return

@@ -108,7 +108,7 @@ def batches(paths: Sequence[str], operations: int = MAX_OPERATIONS) -> Iterator[
     """Cut the paths into requests of at most so many operations and `MAX_REQUEST` bytes."""
     start = size = 0
     for index, path in enumerate(paths):
-        cost = len(path.encode("utf-8", "replace")) + _OVERHEAD
+        cost = _OVERHEAD + (len(path) if path.isascii() else len(path.encode("utf-8", "replace")))
         if index > start and (index - start >= operations or size + cost > MAX_REQUEST):
             yield paths[start:index]
             start, size = index, 0

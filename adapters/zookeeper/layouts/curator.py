@@ -5,14 +5,16 @@ share `/services`, so each record is read as what its payload says it is. A name
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
+import msgspec
 from typing_extensions import override
 
 from meshbridge.adapters.zookeeper.layouts import dubbo_app, fields
 from meshbridge.adapters.zookeeper.layouts.directory import DirectoryLayout, is_leaf_with_content
 from meshbridge.adapters.zookeeper.layouts.fields import Refused
 from meshbridge.adapters.zookeeper.layouts.layout import Node, Tree, leaf
-from meshbridge.schemas.registry import Health, Instance, Note, Port, labels
+from meshbridge.schemas.registry import Health, Instance, Labels, Note, Port, labels
 
 SPRING_CLASS = "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance"
 
@@ -31,10 +33,43 @@ class Curator(DirectoryLayout):
 
     @override
     def read(self, path: str, node: Node, tree: Tree) -> tuple[Instance, Iterable[Note]]:
-        record = fields.decoded(node.data)
-        if dubbo_app.is_dubbo(record):
-            return _dubbo(leaf(path), record, node), ()
-        return _instance(leaf(path), record, node), ()
+        record = fields.decoded(node.data, _Record)
+        told = _told(bytes(record.payload))
+        if told is None:
+            return _dubbo(leaf(path), fields.decoded(node.data), node), ()
+        is_off = record.enabled is not None and fields.scalar(record.enabled).lower() == "false"
+        instance = Instance(
+            id=leaf(path),
+            address=fields.address(record.address),
+            ports=_ports(record),
+            labels=told.labels,
+            metadata=told.metadata,
+            locality=told.locality,
+            weight=told.weight,
+            health=_alive(Health.DRAINING if is_off else told.health, node),
+        )
+        return instance, ()
+
+
+class _Record(msgspec.Struct, gc=False):
+    """A record as it is written; what many have in common stays as it is, to be read once for all of them."""
+
+    address: object = None
+    port: object = None
+    sslPort: object = None  # noqa: N815 - Curator's name
+    enabled: object = None
+    uriSpec: msgspec.Raw = msgspec.Raw()  # noqa: N815 - Curator's name
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """What a payload says."""
+
+    metadata: Labels
+    labels: Labels
+    locality: str
+    weight: int | None
+    health: Health
 
 
 def _dubbo(name: str, record: Mapping[str, object], node: Node) -> Instance:
@@ -49,21 +84,21 @@ def _dubbo(name: str, record: Mapping[str, object], node: Node) -> Instance:
     )
 
 
-def _instance(name: str, record: Mapping[str, object], node: Node) -> Instance:
-    known = _metadata(record.get("payload"))
+@lru_cache(maxsize=256)  # The instances of a service say much the same, and come one after the other.
+def _told(payload: bytes) -> _Told | None:
+    """Return what a payload says, None if it is of a Dubbo application."""
+    found = fields.decoded(payload, object) if payload else None
+    if dubbo_app.is_dubbo({"payload": found}):
+        return None
+    known = _metadata(found)
     weight = fields.weight(known.get("weight"))
     status = known.pop(_STATUS, "UP").upper()
-    is_off = fields.scalar(record.get("enabled")).lower() == "false"
-    health = Health.DRAINING if is_off else _HEALTH.get(status, Health.UNREADY)
-    return Instance(
-        id=name,
-        address=fields.address(record.get("address")),
-        ports=_ports(record),
-        labels=fields.mesh_labels({"version": known.get("version", "")}),
+    return _Told(
         metadata=labels(known),
+        labels=fields.mesh_labels({"version": known.get("version", "")}),
         locality=fields.locality(known),
         weight=weight,
-        health=_alive(health, node),
+        health=_HEALTH.get(status, Health.UNREADY),
     )
 
 
@@ -80,15 +115,18 @@ def _metadata(payload: object) -> dict[str, str]:
     return fields.metadata({key: value for key, value in payload.items() if key != "@class"})
 
 
-def _ports(record: Mapping[str, object]) -> tuple[Port, ...]:
-    protocol = _scheme(record.get("uriSpec"))
-    found: dict[int, Port] = {}
-    for key, tls in (("port", False), ("sslPort", True)):
-        if record.get(key) is not None:
-            number = fields.port(record[key])
-            found[number] = Port("", number, protocol, tls)
-    if not found:
+def _ports(record: _Record) -> tuple[Port, ...]:
+    plain = None if record.port is None else fields.port(record.port)
+    secure = None if record.sslPort is None else fields.port(record.sslPort)
+    if plain is None and secure is None:
         raise Refused("it has no port")
+    return _ports_of(plain, secure, bytes(record.uriSpec))
+
+
+@lru_cache(maxsize=1024)
+def _ports_of(plain: int | None, secure: int | None, spec: bytes) -> tuple[Port, ...]:
+    protocol = _scheme(fields.decoded(spec, object) if spec else None)
+    found = {number: Port("", number, protocol, number == secure) for number in (plain, secure) if number}
     return tuple(sorted(found.values()))
 
 

@@ -106,10 +106,9 @@ class DirectoryLayout(Layout):
             yield from self._records(directory, tree)
 
     def _records(self, directory: str, tree: Tree) -> Iterator[tuple[str, Node]]:
-        for child in tree.children(directory):
+        for child, node in tree.nodes(directory):
             path = join(directory, child)
-            node = tree.node(path)
-            if node is not None and self.is_record(path, node, tree):
+            if self.is_record(path, node, tree):
                 yield path, node
 
 

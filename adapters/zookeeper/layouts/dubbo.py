@@ -5,6 +5,7 @@ center change it. With a tree of applications, processes that are registered the
 `mapping` and `metadata`; what is registered in both is one instance.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 
 from typing_extensions import override
@@ -15,12 +16,14 @@ from meshbridge.adapters.zookeeper.layouts.dubbo_applications import Application
 from meshbridge.adapters.zookeeper.layouts.dubbo_book import RuleBook
 from meshbridge.adapters.zookeeper.layouts.dubbo_gathering import Gathering
 from meshbridge.adapters.zookeeper.layouts.dubbo_paths import DubboPaths, Place, What
+from meshbridge.adapters.zookeeper.layouts.dubbo_url import Usual
 from meshbridge.adapters.zookeeper.layouts.fields import Refused
-from meshbridge.adapters.zookeeper.layouts.layout import Layout, Tree, join, leaf, parent
+from meshbridge.adapters.zookeeper.layouts.layout import Layout, Tree, leaf, parent
 from meshbridge.adapters.zookeeper.layouts.options import DubboOptions, Grouping
 from meshbridge.schemas.registry import InstanceGroup
 
 _MAX_PARTS = 64
+_SAME_ENCODED = re.compile(r"[A-Za-z0-9._-]+")
 _OF_INTERFACE = (What.CONFIGURATOR, What.ROUTER, What.CONSUMER, What.MAPPING)
 
 
@@ -64,7 +67,9 @@ class Dubbo(Layout):
         place = self._paths.place(path)
         if place.what is What.PROCESS and self._by_application:
             return place.subject
-        return self._provider_service(place) if place.what is What.PROVIDER else ""
+        if place.what is not What.PROVIDER:
+            return ""
+        return self._provider_service(place.subject, place.name, dubbo_url.usual(place.name))
 
     @override
     def services(self, path: str, tree: Tree) -> Collection[str] | None:
@@ -94,8 +99,7 @@ class Dubbo(Layout):
     def names(self, tree: Tree) -> set[str]:
         found: set[str] = set()
         for directory in tree.children(self._paths.interfaces):
-            providers = self._paths.category(directory, "providers")
-            found.update(self.owner(join(providers, name)) for name in tree.children(providers))
+            found |= self._provider_services(directory, tree)
         if self._paths.applications is not None:
             for application in tree.children(self._paths.applications):
                 for process in self._applications.processes(application, tree):
@@ -103,15 +107,22 @@ class Dubbo(Layout):
                     found |= {application} if is_told else self._of_process(process, tree)
         return found - {""}
 
-    def _provider_service(self, place: Place) -> str:
+    def _provider_services(self, directory: str, tree: Tree) -> set[str]:
+        """Return the services of the providers in an interface's node."""
+        interface = dubbo_url.decode(directory)
+        names = tree.children(self._paths.category(directory, "providers"))
+        return {self._provider_service(interface, name, dubbo_url.usual(name)) for name in names}
+
+    def _provider_service(self, interface: str, name: str, usual: Usual | None) -> str:
         """Return the service of a provider; one that can't be understood is noted at its bare interface."""
         try:
-            url = dubbo_url.parse(place.name)
+            found = dubbo_url.naming(name, usual)
+            if self._by_application:
+                return found.application or interface
         except Refused:
-            return place.subject
-        if self._by_application:
-            return url.get("application") or place.subject
-        return service_name(place.subject, url.parameters, self._protocol(url.protocol))
+            return interface
+        protocol = self._protocol(found.protocol)
+        return ".".join(filter(None, (interface, found.group, found.version, protocol)))
 
     def _protocol(self, protocol: str) -> str:
         return protocol if self._options.split_protocols else ""
@@ -145,8 +156,7 @@ class Dubbo(Layout):
     def _of_interface(self, interface: str, tree: Tree) -> set[str]:
         names: set[str] = set()
         for directory in _directories(interface):
-            providers = self._paths.category(directory, "providers")
-            names.update(self.owner(join(providers, name)) for name in tree.children(providers))
+            names |= self._provider_services(directory, tree)
         if not self._by_application:
             for application in self._applications.of_interface(interface, tree):
                 for process in self._applications.processes(application, tree):
@@ -163,10 +173,12 @@ class Dubbo(Layout):
     def _interfaces(self, service: str, tree: Tree) -> Iterator[str]:
         """Yield the interfaces whose name the service's begins with: groups and versions have dots, too."""
         parts = service.split(".")[:_MAX_PARTS]
+        known = tree.children(self._paths.interfaces)
         for count in range(1, len(parts) + 1):
             interface = ".".join(parts[:count])
             is_known = any(
-                tree.node(self._paths.category(name, "providers")) for name in _directories(interface)
+                name in known and tree.node(self._paths.category(name, "providers"))
+                for name in _directories(interface)
             )
             if is_known or self._applications.of_interface(interface, tree):
                 yield interface
@@ -175,9 +187,9 @@ class Dubbo(Layout):
         for directory in _directories(interface):
             providers = self._paths.category(directory, "providers")
             for name in sorted(tree.children(providers)):
-                path = join(providers, name)
-                if self.owner(path) == found.service:
-                    found.provider(directory, interface, name, is_alive=_is_alive(path, tree))
+                usual = dubbo_url.usual(name)
+                if self._provider_service(interface, name, usual) == found.service:
+                    found.provider(directory, interface, name, usual)
             for category in ("routers", "consumers"):
                 found.bystanders(category, tree.children(self._paths.category(directory, category)))
         for application in self._applications.of_interface(interface, tree):
@@ -205,14 +217,9 @@ class Dubbo(Layout):
             place = self._paths.place(path)
             if place.what is What.PROVIDER:
                 directory = leaf(parent(parent(path)))
-                found.provider(directory, place.subject, place.name, is_alive=_is_alive(path, tree))
+                found.provider(directory, place.subject, place.name, dubbo_url.usual(place.name))
         for process in self._applications.processes(application, tree):
             found.process(process)
-
-
-def _is_alive(path: str, tree: Tree) -> bool:
-    node = tree.node(path)
-    return node is not None and node.ephemeral
 
 
 def service_name(interface: str, parameters: Mapping[str, str], protocol: str = "") -> str:
@@ -223,5 +230,7 @@ def service_name(interface: str, parameters: Mapping[str, str], protocol: str = 
 
 def _directories(interface: str) -> tuple[str, ...]:
     """Return what the node of an interface can be called: encoded by Dubbo, or plain."""
+    if _SAME_ENCODED.fullmatch(interface):
+        return (interface,)
     encoded = dubbo_url.encode(interface)
     return (encoded,) if encoded == interface else (encoded, interface)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from meshbridge.adapters.zookeeper.layouts import dubbo_rules, dubbo_url
 from meshbridge.adapters.zookeeper.layouts.dubbo_paths import DubboPaths
-from meshbridge.adapters.zookeeper.layouts.dubbo_rules import Provider, Rule
+from meshbridge.adapters.zookeeper.layouts.dubbo_rules import Rule
 from meshbridge.adapters.zookeeper.layouts.fields import Refused
 from meshbridge.adapters.zookeeper.layouts.layout import Tree, join, malformed
 from meshbridge.schemas.registry import Note
@@ -48,20 +48,20 @@ class OpenBook:
         self._overrides: dict[str, tuple[Rule, ...]] = {}
         self.notes: list[Note] = []
 
-    def parameters(self, directory: str, provider: Provider) -> Mapping[str, str]:
-        """Return a provider's parameters after all rules, in the order in which providers apply them.
+    def rules(self, directory: str, parameters: Mapping[str, str]) -> tuple[Rule, ...]:
+        """Return the rules that may be for a provider, in the order in which providers apply them.
 
         Args:
             directory: node of the interface, its name as it is in the tree.
-            provider: as it was registered, perhaps with rules applied already.
+            parameters: as they were registered, perhaps with rules applied already.
         """
-        group, version = provider.parameters.get("group", ""), provider.parameters.get("version", "")
-        rules = (
+        group, version = parameters.get("group", ""), parameters.get("version", "")
+        application = parameters.get("application", "")
+        return (
             *self._of_interface(directory),
-            *(self._document(provider.application) if provider.application else ()),
-            *self._document(f"{provider.interface}:{version}:{group}"),
+            *(self._document(application) if application else ()),
+            *self._document(f"{parameters.get('interface', '')}:{version}:{group}"),
         )
-        return dubbo_rules.apply(rules, provider) if rules else provider.parameters
 
     def _document(self, subject: str) -> tuple[Rule, ...]:
         found = self._documents.get(subject)

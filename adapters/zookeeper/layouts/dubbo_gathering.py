@@ -1,15 +1,15 @@
 """Gathers what is known of one Dubbo service, from all the places where it stands, into one group."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from meshbridge.adapters.zookeeper.layouts import dubbo_url, fields
+from meshbridge.adapters.zookeeper.layouts import dubbo_rules, dubbo_url, fields
 from meshbridge.adapters.zookeeper.layouts.dubbo_app import NO_REVISION, Exported
 from meshbridge.adapters.zookeeper.layouts.dubbo_applications import Process
 from meshbridge.adapters.zookeeper.layouts.dubbo_book import OpenBook
-from meshbridge.adapters.zookeeper.layouts.dubbo_offers import Offer, instances
-from meshbridge.adapters.zookeeper.layouts.dubbo_rules import Provider
-from meshbridge.adapters.zookeeper.layouts.dubbo_url import DubboUrl
+from meshbridge.adapters.zookeeper.layouts.dubbo_offers import Offer, Terms, instances, terms
+from meshbridge.adapters.zookeeper.layouts.dubbo_rules import Provider, Rule
+from meshbridge.adapters.zookeeper.layouts.dubbo_url import DubboUrl, Usual
 from meshbridge.adapters.zookeeper.layouts.fields import Refused
 from meshbridge.adapters.zookeeper.layouts.layout import malformed
 from meshbridge.adapters.zookeeper.layouts.options import DubboOptions, Grouping
@@ -31,34 +31,50 @@ class Gathering:
         self._protocols = frozenset(protocol.lower() for protocol in options.protocols)
         self._by_application = options.grouping is Grouping.APPLICATION
         self._offers: list[Offer] = []
+        self._known: dict[tuple[str, str, str], Terms] = {}
+        """The terms of usual providers."""
         self._taken: set[tuple[str, int]] = set()
         self._applications: set[tuple[str, str]] = set()
+        self._placed = 0
+        """How many of the offers are in these two sets."""
         self._notes: list[Note] = []
         self._unknown: list[Process] = []
         self._asides: list[Note] = []
         """Worth a word beside providers, but no reason to show a service that has none."""
         self._bystanders: Counter[str] = Counter()
 
-    def provider(self, directory: str, interface: str, name: str, *, is_alive: bool) -> None:
+    def provider(self, directory: str, interface: str, name: str, usual: Usual | None) -> None:
         """Take a provider, or note why not.
 
         Args:
             directory: node of the interface, its name as it is in the tree.
             interface: the interface.
             name: node of the provider, its name as it is in the tree.
-            is_alive: whether the node is ephemeral.
+            usual: the parts of the name, if it is of the usual form.
         """
+        known = self._known.get((directory, usual.protocol, usual.terms)) if usual else None
         try:
-            url = dubbo_url.parse(name)
-            if other := _no_provider(url):
-                self._notes.append(Note(dubbo_url.place_of(name), other))
-                return
-            parameters = {"interface": interface, **url.parameters}
-            place = fields.address(url.host), fields.port(url.port)
+            if usual and known:
+                host, port = fields.address(usual.host), fields.port(usual.port)
+                self._offers.append(Offer(usual.protocol, host, port, known, known.is_dynamic))
+            else:
+                self._new_provider(directory, interface, name, usual)
         except Refused as error:
             self._notes.append(malformed(dubbo_url.place_of(name), str(error)))
+
+    def _new_provider(self, directory: str, interface: str, name: str, usual: Usual | None) -> None:
+        """Take a provider which differs from those before in more than its place."""
+        url = dubbo_url.parse(name)
+        if other := _no_provider(url):
+            self._notes.append(Note(dubbo_url.place_of(name), other))
             return
-        self._take(directory, url.protocol, place, parameters, is_alive=is_alive)
+        parameters = {"interface": interface, **url.parameters}
+        place = fields.address(url.host), fields.port(url.port)
+        rules = self._book.rules(directory, parameters)
+        taken = self._take(rules, url.protocol, place, parameters)
+        # With rules, or a ramp, the terms are those of one instance.
+        if usual and taken and not rules and "warmup" not in parameters:
+            self._known[directory, usual.protocol, usual.terms] = taken
 
     def bystanders(self, category: str, names: Collection[str]) -> None:
         """Count what is registered with an interface without being a provider."""
@@ -72,9 +88,11 @@ class Gathering:
         for item in items:
             parameters = {"application": process.application, **item.parameters, "interface": item.interface}
             place = process.found.address, item.port
+            self._note_places()
             if place not in self._taken:
-                directory = dubbo_url.encode(item.interface)
-                self._take(directory, item.protocol, place, parameters, is_alive=process.is_alive)
+                rules = self._book.rules(dubbo_url.encode(item.interface), parameters)
+                self._take(rules, item.protocol, place, parameters, process)
+        self._note_places()
         silent = process.keeps_to_itself and process.found.revision != NO_REVISION
         if silent and (process.found.address, process.application) not in self._applications:
             self._asides.append(Note(process.record, "it tells its interfaces only to those who ask it"))
@@ -86,10 +104,12 @@ class Gathering:
             return
         drained = {"disabled": "true"} if process.found.revision == NO_REVISION else {}
         parameters = {**process.found.metadata, "application": process.application, **drained}
+        self._note_places()
+        rules = self._book.rules("", parameters)
         for port in process.found.ports:
             place = process.found.address, port.number
             if place not in self._taken:
-                self._take("", port.protocol, place, parameters, is_alive=process.is_alive)
+                self._take(rules, port.protocol, place, parameters, process)
 
     def unknown(self, process: Process, reason: str) -> None:
         """Note a process that can't be understood; what it was known to offer stays."""
@@ -98,7 +118,7 @@ class Gathering:
 
     def group(self, source: str, previous: InstanceGroup | None) -> InstanceGroup:
         """Return the group of the service."""
-        found = instances(self._offers, of_application=self._by_application)
+        found = instances(self._offers)
         found += self._kept(found, previous)
         notes = [*self._notes, *self._book.notes]
         if self._offers:
@@ -108,23 +128,33 @@ class Gathering:
 
     def _take(
         self,
-        directory: str,
+        rules: Sequence[Rule],
         protocol: str,
         place: tuple[str, int],
         parameters: Mapping[str, str],
-        *,
-        is_alive: bool,
-    ) -> None:
+        process: Process | None = None,
+    ) -> Terms | None:
+        """Take one port of a provider, or of a process, unless its protocol is not wanted."""
         host, port = place
         if self._protocols and protocol not in self._protocols:
             text = f"protocol {fields.shown(protocol)} is not one of those to take"
             self._notes.append(Note(f"{host}:{port}", text))
-            return
-        provider = Provider(host, port, parameters.get("interface", ""), parameters)
-        after = self._book.parameters(directory, provider)
-        self._offers.append(Offer(protocol, host, port, provider.application, after, is_alive))
-        self._taken.add((host, port))
-        self._applications.add((host, provider.application))
+            return None
+        if rules:
+            provider = Provider(host, port, parameters.get("interface", ""), parameters)
+            parameters = dubbo_rules.apply(rules, provider)
+        found = terms(parameters, of_application=self._by_application)
+        self._offers.append(
+            Offer(protocol, host, port, found, process.is_alive if process else found.is_dynamic)
+        )
+        return found
+
+    def _note_places(self) -> None:
+        """Bring what is known of places up to date: only a tree of applications asks for it."""
+        for offer in self._offers[self._placed :]:
+            self._taken.add((offer.host, offer.port))
+            self._applications.add((offer.host, offer.terms.application))
+        self._placed = len(self._offers)
 
     def _kept(self, found: Iterable[Instance], previous: InstanceGroup | None) -> list[Instance]:
         """Return earlier instances of processes that are there, but can't be understood now."""
@@ -142,8 +172,11 @@ class Gathering:
     def _attributes(self) -> dict[str, str]:
         if self._by_application:
             return {"application": self.service}
-        first = self._offers[0].parameters if self._offers else {}
-        return {key: first[key] for key in ("interface", "group", "version") if first.get(key)}
+        if not self._offers:
+            return {}
+        first = self._offers[0].terms
+        told = {"interface": first.interface, "group": first.group, "version": first.version}
+        return {key: value for key, value in told.items() if value}
 
 
 def _no_provider(url: DubboUrl) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 import msgspec
 
@@ -70,6 +71,8 @@ class DubboPaths:
         self.interfaces = interfaces
         self.applications = applications
         self.rules = join(interfaces, f"config/{config_group}")
+        # Thousands of records of one directory are asked for one after the other.
+        self._records = lru_cache(maxsize=64)(self._records_in)
 
     @property
     def trees(self) -> tuple[str, ...]:
@@ -98,6 +101,20 @@ class DubboPaths:
 
     def place(self, path: str) -> Place:
         """Return what is at a path."""
+        above, _, name = path.rpartition("/")
+        known = self._records(above)
+        return Place(known[0], known[1], name) if known else self._place(path)
+
+    def _records_in(self, directory: str) -> tuple[What, str] | None:
+        """Return what the children of a category of an interface are, None for any other directory."""
+        inside = _below(self.interfaces, directory) or []
+        is_application = self.applications is not None and _below(self.applications, directory) is not None
+        if len(inside) != 2 or inside[0] in _NO_INTERFACE or is_application:
+            return None
+        what = _CATEGORIES.get(inside[1])
+        return (what, dubbo_url.decode(inside[0])) if what else None
+
+    def _place(self, path: str) -> Place:
         applications = None if self.applications is None else _below(self.applications, path)
         if applications is not None:
             return _process(applications)
@@ -147,9 +164,6 @@ def _process(inside: list[str]) -> Place:
 
 
 def _of_interface(inside: list[str]) -> Place:
-    if len(inside) == 1:
-        return _DIRECTORY
-    what = _CATEGORIES.get(inside[1])
-    if what is None or len(inside) > 3:
-        return _NOTHING
-    return Place(what, dubbo_url.decode(inside[0]), inside[2]) if len(inside) == 3 else _DIRECTORY
+    """Return what is at or above a category; records are known by their directory."""
+    is_known = len(inside) == 1 or (len(inside) == 2 and inside[1] in _CATEGORIES)
+    return _DIRECTORY if is_known else _NOTHING

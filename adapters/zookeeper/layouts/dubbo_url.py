@@ -7,6 +7,7 @@ URLEncoder does it (org.apache.dubbo.common.URL).
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
 import msgspec
@@ -18,6 +19,8 @@ MAX_URL = 64 * 1024
 MAX_PARAMETERS = 512
 """Parameters of one URL."""
 
+_USUAL = re.compile(r"([a-z][a-z0-9]{0,62})%3A%2F%2F([A-Za-z0-9.-]+)%3A([0-9]{1,5})(?=%2F|%3F)")
+_NEW_AT_EVERY_START = ("%26pid%3D", "%26timestamp%3D")
 _PROTOCOL = re.compile(r"[a-z][a-z0-9+.-]{0,62}", re.IGNORECASE)
 _END_OF_PLACE = re.compile(r"[?&=%]")
 NO_VERSION = "0.0.0"
@@ -42,7 +45,80 @@ class DubboUrl(msgspec.Struct, frozen=True, gc=False):
         return self.parameters.get(key, "")
 
 
-@lru_cache(maxsize=1024)  # A name is asked for its service first, and for all it says right after.
+class Usual(NamedTuple):
+    """A name of the usual form, cut where what is the same for all instances of a service begins."""
+
+    protocol: str
+    host: str
+    port: int
+    terms: str
+    """Path and parameters, still encoded, without what is new at every start of a process."""
+
+
+def usual(name: str) -> Usual | None:
+    """Return the parts of a name, None for one that only `parse` can tell what it is.
+
+    It costs a tenth of `parse`: thousands of names differ in nothing but their place.
+    """
+    found = _USUAL.match(name)
+    if found is None or len(name) > MAX_URL:
+        return None
+    terms = name[found.end() :]
+    for key in _NEW_AT_EVERY_START:
+        start = terms.find(key)
+        if start >= 0:
+            end = terms.find("%26", start + 3)
+            terms = terms[:start] + terms[end:] if end >= 0 else terms[:start]
+    protocol, host, port = found.groups()
+    return Usual(protocol, host, int(port), terms)
+
+
+class Naming(NamedTuple):
+    """The parameters that say which service a provider belongs to, "" for none; and its protocol."""
+
+    application: str
+    group: str
+    version: str
+    protocol: str
+
+
+def naming(name: str, parts: Usual | None) -> Naming:
+    """Return what names the service of a provider, without reading all of its URL where that can be.
+
+    Args:
+        name: the node's name.
+        parts: what `usual` says of it.
+
+    Raises:
+        Refused: it is no URL.
+    """
+    if parts:
+        return _naming(parts.protocol, parts.terms)
+    found = parse(name)
+    return _named(found.protocol, found.parameters)
+
+
+@lru_cache(maxsize=256)  # The names of one service come one after the other.
+def _naming(protocol: str, terms: str) -> Naming:
+    query = decode(terms).partition("?")[2]
+    if query.count("&") >= MAX_PARAMETERS:
+        return _named(protocol, _parameters(query))
+    # Pairs without a key or a separator count for nothing, and of several with one key the last counts.
+    return _named(protocol, {key: _last(query, key) for key in ("application", "group", "version")})
+
+
+def _named(protocol: str, found: Mapping[str, str]) -> Naming:
+    version = found.get("version", "")
+    version = "" if version == NO_VERSION else version
+    return Naming(found.get("application", ""), found.get("group", ""), version, protocol)
+
+
+def _last(query: str, key: str) -> str:
+    start = f"&{query}".rfind(f"&{key}=")
+    return query[start + len(key) + 1 :].partition("&")[0] if start >= 0 else ""
+
+
+@lru_cache(maxsize=64)  # An unusual name is asked for its service first, and for all it says right after.
 def parse(name: str) -> DubboUrl:
     """Return the URL that the name of a node says.
 

@@ -5,7 +5,7 @@ relative to the root: "" is the root itself, "orders/10.4.0.7:20880" a grandchil
 has them (percent-encoded where the client wrote them so).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 import msgspec
@@ -35,6 +35,9 @@ class Tree(Protocol):
 
     def children(self, path: str) -> Collection[str]:
         """Return the names of the children of a node; none for a node that does not exist."""
+
+    def nodes(self, path: str) -> Iterable[tuple[str, Node]]:
+        """Give the children of a node by name; none for a node that does not exist."""
 
     def node(self, path: str) -> Node | None:
         """Return a node, if it exists."""

@@ -26,10 +26,6 @@ class Nerve(DirectoryLayout):
     name = "nerve"
 
     @override
-    def needs(self, path: str) -> bool:
-        return path != "" and not is_encoded(leaf(path))
-
-    @override
     def service(self, directory: str) -> str:
         return super().service(directory).removesuffix(_SUFFIX)
 

@@ -8,7 +8,7 @@ import pytest
 
 from meshbridge.adapters.zookeeper.layouts.layout import Layout, Node
 from meshbridge.adapters.zookeeper.settings import RootSettings
-from meshbridge.adapters.zookeeper.tree import Mirror
+from meshbridge.adapters.zookeeper.tree import BARE, Mirror
 
 DUMPS = Path(__file__).parent / "golden" / "dumps"
 
@@ -24,14 +24,13 @@ def as_node(value: bytes | str | dict[str, object] | Node) -> Node:
 
 
 def fill(layout: Layout, nodes: Mapping[str, Node]) -> Mirror:
-    """Return what the watcher would hold: the covered nodes, with the data that the layout needs."""
+    """Return what the watcher would hold: the covered nodes, and of those the layout needs what they are."""
     mirror = Mirror(layout.owner if layout.indexed else None)
     for path, node in sorted(nodes.items()):
         names = path.split("/")
         above = ["/".join(names[:count]) for count in range(len(names))]
         if all(map(layout.covers, [*above, path])):
-            data = node.data if layout.needs(path) else b""
-            mirror.put(path, Node(data, node.ephemeral, node.is_readable))
+            mirror.put(path, node if layout.needs(path) else BARE)
     return mirror
 
 

@@ -574,3 +574,30 @@ def test_a_change_touches_applications(path: str, touched: set[str], grow: Grow)
     layout = both(grouping="application")
 
     assert set(layout.services(path, grow(layout, NODES)) or ()) == touched
+
+
+def test_instances_that_differ_in_their_start_alone_share_what_they_say(grow: Grow) -> None:
+    layout = dubbo()
+    urls = [f"dubbo://10.4.0.{n}:20880/x?application=a&pid={n}&timestamp={n}&weight=7" for n in range(3)]
+    group = layout.group("zk", X, grow(layout, {provider(url): "" for url in urls}))
+
+    first, second, _ = group.instances
+    assert first.metadata is second.metadata
+    assert {"pid", "timestamp"}.isdisjoint(dict(first.metadata))
+
+
+def test_a_ramp_is_each_instances_own(grow: Grow) -> None:
+    layout = dubbo()
+    urls = [f"dubbo://10.4.0.{n}:20880/x?pid={n}&timestamp={n}&warmup=600" for n in range(3)]
+    group = layout.group("zk", X, grow(layout, {provider(url): "" for url in urls}))
+
+    assert [dict(found.metadata)["timestamp"] for found in group.instances] == ["0", "1", "2"]
+
+
+def test_a_rule_for_one_host_is_not_for_its_neighbours(grow: Grow) -> None:
+    layout = dubbo()
+    urls = [f"dubbo://10.4.0.{n}:20880/x?pid={n}&timestamp={n}" for n in range(3)]
+    rule = at("configurators", "override://10.4.0.1:20880/x?weight=5")
+    group = layout.group("zk", X, grow(layout, {provider(url): "" for url in urls} | {rule: ""}))
+
+    assert [found.weight for found in group.instances] == [100, 5, 100]
