@@ -21,8 +21,7 @@ from meshbridge.bridge.config.models import Config, McpClient, McpLimits
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.publish import Publisher
-from meshbridge.bridge.pipeline.rules import Rules
-from meshbridge.bridge.reload import Reloading, gate_settings, guard_settings
+from meshbridge.bridge.reload import Reloading, gate_settings, guard_settings, make_rules
 from meshbridge.bridge.retain import Retaining
 from meshbridge.bridge.sink import Sink
 from meshbridge.bridge.status import RunningBridge
@@ -147,7 +146,7 @@ async def _freeze_when_loaded(bridge: Bridge) -> None:
 def make_publisher(config: Config, sinks: list[Sink], metrics: Metrics) -> Publisher:
     """Return the publisher that a configuration describes."""
     names = [part.name for part in expanded(config.sources)]
-    mesh = Mesh(Rules(config.rules, config.defaults), names, guard_settings(config.safety))
+    mesh = Mesh(make_rules(config), names, guard_settings(config.safety))
     return Publisher(mesh, sinks, metrics.pipeline, gate_settings(config.safety))
 
 

@@ -11,8 +11,8 @@ from meshbridge.adapters.base import AdapterConfig, AdapterContext
 from meshbridge.bridge.config.models import Config
 from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
-from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import NEVER_SEEN_OTHERWISE, has_instances
+from meshbridge.bridge.reload import make_rules
 from meshbridge.bridge.supervise import bug_text
 from meshbridge.bridge.watching import expanded, kind_of
 from meshbridge.schemas.errors import ConfigError, RegistryError
@@ -38,7 +38,7 @@ class SourceCheck:
 async def check_sources(config: Config, within: float) -> list[SourceCheck]:
     """Return a check of each source, after reading each once (at most `within` seconds, all at once)."""
     parts = expanded(config.sources)
-    mesh = Mesh(Rules(config.rules, config.defaults), [part.name for part in parts], GuardSettings())
+    mesh = Mesh(make_rules(config), [part.name for part in parts], GuardSettings())
     checks = await asyncio.gather(*(_check(part, mesh, within) for part in parts))
     for _ in mesh.settle():
         pass

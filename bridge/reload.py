@@ -13,6 +13,7 @@ from meshbridge.bridge.config.models import Config, Safety
 from meshbridge.bridge.config.watching import changes, fingerprint
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.hosts import HostPolicy
 from meshbridge.bridge.pipeline.publish import GateSettings, Publisher
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.status import RunningBridge
@@ -65,7 +66,7 @@ class Reloading:
     async def _reload(self, path: Path) -> None:
         try:
             config = load(path, os.environ)
-            rules = Rules(config.rules, config.defaults)
+            rules = make_rules(config)
             starts = self._watching.prepare(config.sources)
         except Exception as error:  # Nothing about a new file may end what runs by the old one.
             bug = None if isinstance(error, ConfigError) else error
@@ -102,6 +103,13 @@ class Reloading:
             for name in ("state_dir", "max_age")
             if getattr(config.safety, name) != getattr(self._config.safety, name)
         ]
+
+
+def make_rules(config: Config) -> Rules:
+    """Return the rules of a configuration, compiled."""
+    safety = config.safety
+    hosts = HostPolicy(safety.hosts.allow, safety.hosts.deny)
+    return Rules(config.rules, config.defaults, hosts, safety.identity_rollover)
 
 
 def guard_settings(safety: Safety) -> GuardSettings:

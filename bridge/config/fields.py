@@ -8,8 +8,12 @@ from pydantic_core import PydanticCustomError
 
 from meshbridge.bridge.pipeline.pattern import compile_pattern
 from meshbridge.bridge.pipeline.template import compile_template
+from meshbridge.bridge.pipeline.variables import is_of_group
+from meshbridge.schemas.naming import is_label_value
 
 MAX_PORT = 65535
+MAX_PREFIX = 16
+"""Bits that a range of virtual addresses may fix: in smaller ones too many services would collide."""
 
 
 def split_listen(listen: str) -> tuple[str, int]:
@@ -46,6 +50,43 @@ def _listen(text: str) -> str:
 
 def _template(text: str) -> str:
     compile_template(text)
+    return text
+
+
+def _group_template(text: str) -> str:
+    for name in compile_template(text).variables():
+        if not is_of_group(name):
+            raise ValueError(
+                f'"{{{name}}}" may differ between the instances of a service; here only '
+                "{service}, {source}, {part}, {namespace} and {attributes.KEY} are known"
+            )
+    return text
+
+
+def _weight(value: object) -> object:
+    """Return the value as a number, or as a template of one."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise PydanticCustomError("weight", "must be a number, or a template that gives one")
+    if isinstance(value, str):
+        return _template(value)
+    if not 1 <= value < 1 << 31:
+        raise ValueError(f"{value} is not a weight, which is a number from 1 to {(1 << 31) - 1}")
+    return value
+
+
+def _label_value(text: str) -> str:
+    if not is_label_value(text):
+        raise ValueError(f'"{text}" is not a revision; allowed are at most 63 letters, digits, "-", "_", "."')
+    return text
+
+
+def _range(text: str) -> str:
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a network: {error}') from None
+    if found.version != 4 or found.prefixlen > MAX_PREFIX:
+        raise ValueError(f'"{text}" is not an IPv4 network of at least /{MAX_PREFIX}')
     return text
 
 
@@ -139,12 +180,35 @@ PortNumber = Annotated[int, Field(ge=1, le=MAX_PORT), BeforeValidator(_no_switch
 
 Percent = Annotated[float, Field(ge=0, le=100), BeforeValidator(_no_switch)]
 
-Weight = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_no_switch)]
+Weight = Annotated[int | str, BeforeValidator(_weight)]
+"""A number, or a template that gives one."""
+
+GroupTemplateText = Annotated[str, AfterValidator(_group_template)]
+"""A text with variables that are the same for all instances of a service."""
+
+Revision = Annotated[str, AfterValidator(_label_value)]
+"""A revision of istiod: the value of the label `istio.io/rev`."""
+
+AddressRange = Annotated[str, AfterValidator(_range)]
+"""An IPv4 network to take virtual addresses from."""
 
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_switch)]
 
-Protocol = Literal["tcp", "tls", "http", "http2", "https", "grpc", "grpc-web", "mongo", "mysql", "redis"]
-"""A protocol as Istio knows it, lower-case."""
+Protocol = Literal[
+    "auto",
+    "tcp",
+    "udp",
+    "tls",
+    "http",
+    "http2",
+    "https",
+    "grpc",
+    "grpc-web",
+    "mongo",
+    "mysql",
+    "redis",
+]
+"""A protocol as Istio knows it, lower-case; `auto` leaves it to proxies to find out."""
 
 NotYet = Annotated[bool, AfterValidator(_not_yet)]
 """A switch for something that this release can't do."""

@@ -20,13 +20,14 @@ from meshbridge.bridge.config.fields import (
     Percent,
     is_loopback,
 )
-from meshbridge.bridge.config.rules import Defaults, Match, Rule, SetFields
+from meshbridge.bridge.config.rules import Defaults, Hosts, Match, Rule, SetFields
 from meshbridge.schemas.settings import Duration, ServerTls, StrictModel
 
 __all__ = [
     "Admin",
     "Config",
     "Defaults",
+    "Hosts",
     "KubernetesOutput",
     "Log",
     "Match",
@@ -187,6 +188,11 @@ class Safety(StrictModel):
     until it counts as read: registrations come back to a restarted registry one by one."""
     max_age: Duration = 86400.0
     """Age up to which the retained copy of an unread source is served at start."""
+    hosts: Hosts = Hosts()
+    """Which hosts registries may bring into the mesh."""
+    identity_rollover: Duration = 60.0
+    """How long clients go on accepting an identity that a service no longer has, so that certificates can
+    change while connections are made; 0s: not at all."""
     state_dir: str = ""
     """Directory for retained copies. Default: none, nothing survives a restart."""
 

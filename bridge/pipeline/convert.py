@@ -22,6 +22,8 @@ from meshbridge.schemas.validation import MAX_ENDPOINTS, Severity, validate
 from meshbridge.schemas.validation_text import is_fqdn, is_ip
 
 MANAGED_BY = labels({"app.kubernetes.io/managed-by": "meshbridge"})
+REVISION_LABEL = "istio.io/rev"
+"""Which revision of istiod alone takes an object."""
 SERVICE_LABEL = "meshbridge.io/service"
 """Selects the WorkloadEntries of a ServiceEntry."""
 SERVICES_ANNOTATION = "meshbridge.io/services"
@@ -120,7 +122,7 @@ def _selector(service: MeshService) -> tuple[str, str] | None:
 def _with_inline(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint], *, is_valid: bool
 ) -> Iterator[Resource]:
-    entry, annotations = _service_entry(service, around), _annotations(service)
+    entry, carried, annotations = _service_entry(service, around), _labels(service), _annotations(service)
     for number, start in enumerate(range(0, len(published) or 1, MAX_ENDPOINTS), start=1):
         part = published[start : start + MAX_ENDPOINTS]
         name = (
@@ -129,9 +131,9 @@ def _with_inline(
         key = ResourceKey(Kind.SERVICE_ENTRY, service.key.namespace, name)
         if not is_valid:
             few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
-            _check(key, msgspec.structs.replace(entry, endpoints=few), annotations)
+            _check(key, msgspec.structs.replace(entry, endpoints=few), carried, annotations)
         body = wire.encode_service(entry, [endpoint.encoded for endpoint in part])
-        yield resource(key, body, MANAGED_BY, annotations)
+        yield resource(key, body, carried, annotations)
 
 
 def _with_workload_entries(
@@ -145,11 +147,11 @@ def _with_workload_entries(
         ports = "-".join(str(port.number) for port in member.ports)
         name = naming.resource_name(f"{service.key.host}-{_place(member.address)}-{ports}")
         specs.append((Kind.WORKLOAD_ENTRY, name, workload_entry(member, around)))
-    annotations = _annotations(service)
+    carried, annotations = _labels(service), _annotations(service)
     for kind, name, spec in specs:
         key = ResourceKey(kind, service.key.namespace, name)
-        _check(key, spec, annotations)
-        yield resource(key, wire.encode(spec), MANAGED_BY, annotations)
+        _check(key, spec, carried, annotations)
+        yield resource(key, wire.encode(spec), carried, annotations)
 
 
 def _place(address: str) -> str:
@@ -162,21 +164,26 @@ def _place(address: str) -> str:
 def _service_entry(service: MeshService, around: Surroundings) -> ServiceEntry:
     return ServiceEntry(
         hosts=(service.key.host, *service.settings.more_hosts),
-        addresses=service.settings.addresses,
+        addresses=service.settings.addresses or tuple(filter(None, [service.virtual_ip])),
         location=service.settings.location,
         resolution=around.resolution,
         ports=service.ports,
         export_to=service.settings.export_to,
-        subject_alt_names=service.settings.subject_alt_names,
+        subject_alt_names=tuple(dict.fromkeys(service.settings.subject_alt_names + service.earlier_names)),
         workload_selector=WorkloadSelector(labels=dict([around.selector])) if around.selector else None,
     )
 
 
-def _check(key: ResourceKey, spec: Spec, annotations: Labels) -> None:
-    problems = validate(key.kind, key.namespace, key.name, spec, MANAGED_BY, annotations)
+def _check(key: ResourceKey, spec: Spec, carried: Labels, annotations: Labels) -> None:
+    problems = validate(key.kind, key.namespace, key.name, spec, carried, annotations)
     errors = [f"{found.field}: {found.text}" for found in problems if found.severity is Severity.ERROR]
     if errors:
         raise ConversionError(f"{key} would be refused: {'; '.join(errors[:3])}")
+
+
+def _labels(service: MeshService) -> Labels:
+    revision = service.settings.revision
+    return labels({**dict(MANAGED_BY), REVISION_LABEL: revision}) if revision else MANAGED_BY
 
 
 def _annotations(service: MeshService) -> Labels:

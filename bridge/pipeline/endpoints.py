@@ -108,6 +108,7 @@ class _Maker:
             member.locality,
             member.weight,
             member.service_account,
+            member.remarks,
         )
         found = self._known.get(looks)
         if found is None:
@@ -133,6 +134,7 @@ class _Maker:
 
 
 def _remarks(member: Member, around: Surroundings) -> Iterator[str]:
+    yield from member.remarks
     own = {port.name for port in member.ports}
     for port in around.ports:
         if port.name not in own:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from meshbridge.bridge.pipeline.identities import identity_text
 from meshbridge.bridge.pipeline.mesh import Built, Evaluated, Mesh
 from meshbridge.bridge.pipeline.rules import health_text
 from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
-from meshbridge.schemas.registry import Instance, Note
+from meshbridge.schemas.registry import Instance, Note, ServiceKey
 
 MAX_EXPLANATIONS = 100
 """Enough for a person; a query that matches more is too wide."""
@@ -20,7 +21,7 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     stage: str
     """source, guard, rules, merge, convert, validate, publish, or clients."""
     verdict: str
-    """ok, warning, dropped, held, unready, draining, quarantined, or waiting."""
+    """ok, warning, dropped, held, standby, unready, draining, quarantined, or waiting."""
     text: str
 
 
@@ -85,6 +86,7 @@ def _service_steps(target: MeshKey, built: Built) -> Iterator[Step]:
     names = ", ".join(map(str, built.service.groups))
     yield Step("merge", "ok", f"{target}, ports {ports}, made of {names}")
     yield from (Step("merge", "warning", _noted(note)) for note in built.service.notes)
+    yield from _extras(built)
     yield from (Step("convert", "warning", _noted(note)) for note in built.converted.notes)
     if built.error:
         kept = "its last valid form is served" if built.converted.resources else "nothing is served"
@@ -92,6 +94,17 @@ def _service_steps(target: MeshKey, built: Built) -> Iterator[Step]:
     for found in built.converted.resources[:5]:
         yield Step("publish", "ok", f"{found.key} version {found.version}")
     yield Step("publish", "ok", f"{built.converted.ready} of {built.converted.total} endpoints")
+
+
+def _extras(built: Built) -> Iterator[Step]:
+    """Tell what a service has that no registry gave it."""
+    service = built.service
+    if service.virtual_ip:
+        yield Step("merge", "ok", f"virtual address {service.virtual_ip}")
+    if service.earlier_names:
+        yield Step("merge", "ok", f"also accepted for a while: {', '.join(service.earlier_names)}")
+    if service.standby:
+        yield Step("merge", "ok", f"{', '.join(map(str, service.standby[:5]))} stand by")
 
 
 def _explain_instance(
@@ -111,7 +124,9 @@ def _explain_instance(
         steps.append(Step("rules", "dropped", f"{verdict.reason} ({names} matched)"))
         return Explanation(f"{group.key} {instance.id}", served=False, steps=tuple(steps))
     steps.append(Step("rules", "ok", f"{names} matched: {verdict.mesh}, {_looks(verdict)}"))
-    served, last = _fate(mesh.services.get(verdict.mesh), verdict)
+    if verdict.service_account or verdict.settings.subject_alt_names:
+        steps.append(Step("rules", "ok", identity_text(verdict, mesh.rules.defaults.trust_domain)))
+    served, last = _fate(mesh.services.get(verdict.mesh), verdict, group.key)
     steps.extend(last)
     return Explanation(f"{group.key} {instance.id}", served, tuple(steps))
 
@@ -124,18 +139,16 @@ def _looks(member: Member) -> str:
     return ", ".join(parts) or "no labels"
 
 
-def _fate(built: Built | None, member: Member) -> tuple[bool, list[Step]]:
+def _fate(built: Built | None, member: Member, group: ServiceKey) -> tuple[bool, list[Step]]:
     """Return whether the member is an endpoint, and the steps after the rules."""
     if built is None:
         return False, [Step("publish", "waiting", "not worked off yet")]
     steps = [
         Step("convert", "warning", note.reason) for note in built.converted.notes if note.record == member.id
     ]
-    if not member.health.is_served:
-        return False, [*steps, Step("convert", str(member.health), health_text(member.health))]
-    twin = next((found for found in built.service.members if _same_place(found, member)), member)
-    if twin != member:
-        return False, [*steps, Step("merge", "dropped", f"{twin.id} has the same address and ports")]
+    unused = _unused(built, member, group)
+    if unused is not None:
+        return False, [*steps, unused]
     if built.error:
         last_valid = any(
             found.member.id == member.id and not found.refusal for found in built.converted.endpoints
@@ -144,6 +157,18 @@ def _fate(built: Built | None, member: Member) -> tuple[bool, list[Step]]:
     if any(note.record == member.id and note.reason.startswith("left out") for note in built.converted.notes):
         return False, steps
     return True, [*steps, Step("publish", "ok", f"an endpoint of {member.mesh}")]
+
+
+def _unused(built: Built, member: Member, group: ServiceKey) -> Step | None:
+    """Return why the merged service goes without the member, None when it does not."""
+    if not member.health.is_served:
+        return Step("convert", str(member.health), health_text(member.health))
+    if group in built.service.standby:
+        return Step("merge", "standby", f"{group.source} stands by: another source is preferred")
+    twin = next((found for found in built.service.members if _same_place(found, member)), member)
+    if twin != member:
+        return Step("merge", "dropped", f"{twin.id} has the same address and ports")
+    return None
 
 
 def _same_place(one: Member, other: Member) -> bool:

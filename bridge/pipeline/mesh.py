@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from meshbridge.bridge.pipeline.catalog import Catalog, Change
+from meshbridge.bridge.pipeline.conflicts import Contribution
 from meshbridge.bridge.pipeline.convert import Converted, convert
 from meshbridge.bridge.pipeline.guard import GuardSettings, SourceGuard
-from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge, unmerged
+from meshbridge.bridge.pipeline.merge import MeshService, merge, unmerged
 from meshbridge.bridge.pipeline.rules import Rules
+from meshbridge.bridge.pipeline.surplus import Surplus
 from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
 from meshbridge.schemas.errors import ConversionError
 from meshbridge.schemas.registry import InstanceGroup, Note, ServiceKey
@@ -82,6 +84,9 @@ class Mesh:
         self._touched: dict[MeshKey, None] = {}
         self._changes: dict[ResourceKey, Resource | None] = {}
         self._news = News()
+        self.surplus = Surplus(rules)
+        self.now = 0.0
+        """Unix seconds, as the publisher says; only the roll-over of identities looks at it."""
         self.configure(rules, precedence, guard)
 
     def configure(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
@@ -90,6 +95,7 @@ class Mesh:
         Groups of sources that are not in `precedence` are about to leave: they stay as they are until then.
         """
         self.rules = rules
+        self.surplus.configure(rules)
         self._precedence = {source: rank for rank, source in enumerate(precedence)}
         self._guard_settings = guard
         for known in self.guards.values():
@@ -137,6 +143,13 @@ class Mesh:
     def expire(self, now: float) -> list[str]:
         """Free what has been held long enough and return the sources that it was held of."""
         return [source for source, guard in self.guards.items() if self._mark(guard.expire(now))]
+
+    def turn_to(self, now: float) -> bool:
+        """Note the time (Unix seconds) and return whether an identity's roll-over ends now."""
+        self.now = now
+        due = dict.fromkeys(self.surplus.identities.due(now))
+        self._touched.update(due)
+        return bool(due)
 
     def forget(self, source: str) -> None:
         """Take out a source that is no longer configured."""
@@ -216,6 +229,7 @@ class Mesh:
         else:
             self.services.pop(key, None)
             self._index.pop(key, None)
+            self._touched.update(dict.fromkeys(self.surplus.forget(key)))
 
     def _note_news(self, key: MeshKey, built: Built, known: Built | None) -> None:
         if built.error and (known is None or known.error != built.error):
@@ -233,7 +247,8 @@ class Mesh:
         service = known.service if known else unmerged(key, contributions)
         last_valid = known.converted if known else Converted((), (), len(service.members))
         try:
-            service = merge(key, contributions)
+            service, moved = self.surplus.complete(merge(key, contributions), self.now)
+            self._touched.update(dict.fromkeys(moved))
             return Built(service, convert(service, last_valid))
         except ConversionError as error:
             return Built(service, last_valid, error=str(error))

@@ -273,6 +273,7 @@ class Publisher:
         for name in self.mesh.expire(self._clocks.monotonic()):
             self.unsaved.add(name)
             log.warning("guard timed out", source=name)
+        self.mesh.turn_to(self._clocks.wall())
         await _in_slices(self.mesh.settle())
         self._report(self.mesh.take_news())
         if self.waiting_for():

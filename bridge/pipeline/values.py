@@ -29,6 +29,37 @@ class EndpointMode(StrEnum):
     """As WorkloadEntries that the ServiceEntry selects: visible one by one."""
 
 
+class MergePolicy(StrEnum):
+    """What becomes of several sources that have one mesh service."""
+
+    MERGE = "merge"
+    """Their endpoints together."""
+    PREFER = "prefer"
+    """Those of the first source that has ready ones; the others stand by."""
+    FAILOVER = "failover"
+    """All, each labelled with its source, so that a DestinationRule can say which proxies try first."""
+
+
+class Draining(StrEnum):
+    """What becomes of an instance that leaves on purpose, or has the weight 0."""
+
+    REMOVE = "remove"
+    """No endpoint: no new connections, old ones end with the instance."""
+    LABEL = "label"
+    """An endpoint with istiod's label for it: proxies keep persistent sessions, and send nothing new."""
+    SERVE = "serve"
+    """An endpoint like any other."""
+
+
+class VirtualIps(StrEnum):
+    """Which services get a virtual address."""
+
+    NONE = "none"
+    TCP = "tcp"
+    """Those with a port that can't be told apart by host."""
+    ALL = "all"
+
+
 class ServiceSettings(msgspec.Struct, frozen=True, order=True, gc=False):
     """What rules and registry say about a mesh service, rather than about one endpoint of it."""
 
@@ -44,6 +75,12 @@ class ServiceSettings(msgspec.Struct, frozen=True, order=True, gc=False):
     subject_alt_names: tuple[str, ...] = ()
     service_ports: tuple[tuple[str, int], ...] = ()
     """Port name to service port number, where it is not the instances' own."""
+    revision: str = ""
+    """Revision of istiod that alone takes the service, "" for all."""
+    merge: MergePolicy = MergePolicy.MERGE
+    virtual_ips: VirtualIps = VirtualIps.NONE
+    refused_hosts: tuple[str, ...] = ()
+    """Why hosts beside that of the `MeshKey` were left out."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +99,8 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     """0 leaves it to Istio, which counts 1."""
     service_account: str
     health: Health
+    remarks: tuple[str, ...] = ()
+    """What of it could not be taken as it was."""
 
 
 class Dropped(msgspec.Struct, frozen=True, gc=False):

@@ -1,18 +1,24 @@
 """What the variables of templates stand for."""
 
+import re
 from collections.abc import Callable
 
 from meshbridge.bridge.pipeline.template import Template
 from meshbridge.schemas.registry import Instance, InstanceGroup
 
 _OF_GROUP = frozenset({"service", "source", "part", "namespace"})
+_IN_TAG = re.compile(r"[=|:]")
+"""What stands between name and value in a tag such as `version=v2`."""
 
 
 def is_same_for_all(template: Template | None) -> bool:
     """Whether the template gives the same text for every instance of a group."""
-    return template is None or all(
-        name in _OF_GROUP or name.startswith("attributes.") for name in template.variables()
-    )
+    return template is None or all(map(is_of_group, template.variables()))
+
+
+def is_of_group(name: str) -> bool:
+    """Whether the variable is the same for every instance of a group."""
+    return name in _OF_GROUP or name.startswith("attributes.")
 
 
 def variables(group: InstanceGroup, attributes: dict[str, str], instance: Instance) -> Callable[[str], str]:
@@ -26,13 +32,33 @@ def variables(group: InstanceGroup, attributes: dict[str, str], instance: Instan
             return dict(instance.labels).get(key, "")
         if mapping == "attributes":
             return attributes.get(key, "")
+        if mapping == "tags":
+            return tagged(instance, key)
         return _PLAIN[name](group, attributes, instance)
 
     return value
 
 
-def _version(_group: InstanceGroup, _attributes: dict[str, str], instance: Instance) -> str:
-    return dict(instance.labels).get("version") or dict(instance.metadata).get("version", "")
+def tagged(instance: Instance, name: str) -> str:
+    """Return the value of the first tag `NAME=VALUE`, `NAME|VALUE` or `NAME:VALUE`, "" without one."""
+    for tag in instance.tags:
+        found = _IN_TAG.split(tag, maxsplit=1)
+        if found[0] == name and len(found) > 1:
+            return found[1]
+    return ""
+
+
+def version(instance: Instance) -> str:
+    """Return the version that a registry knows of: a label, metadata, or a tag `version=...`."""
+    return (
+        dict(instance.labels).get("version")
+        or dict(instance.metadata).get("version")
+        or tagged(instance, "version")
+    )
+
+
+def _weight(_group: InstanceGroup, _attributes: dict[str, str], instance: Instance) -> str:
+    return "" if instance.weight is None else str(instance.weight)
 
 
 def _locality_part(index: int) -> Callable[[InstanceGroup, dict[str, str], Instance], str]:
@@ -46,7 +72,8 @@ _PLAIN: dict[str, Callable[[InstanceGroup, dict[str, str], Instance], str]] = {
     "namespace": lambda _group, attributes, _instance: attributes.get("namespace", ""),
     "id": lambda _group, _attributes, instance: instance.id,
     "address": lambda _group, _attributes, instance: instance.address,
-    "version": _version,
+    "version": lambda _group, _attributes, instance: version(instance),
+    "weight": _weight,
     "region": _locality_part(0),
     "zone": _locality_part(1),
 }

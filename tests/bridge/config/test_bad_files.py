@@ -48,7 +48,7 @@ EXPECTED = {
     ],
     "bad-template": ['3: defaults.host: unknown variable "{sevice}", known are address, attributes.KEY'],
     "bad-template-brace": ['3: defaults.host: "{" without its partner in "{service.mesh"; write "{{"'],
-    "bad-weight": ["3: rules[0].set.weight: must be a number (true)"],
+    "bad-weight": ["3: rules[0].set.weight: must be a number, or a template that gives one (true)"],
     "complex-key": ["2: a key must be a text"],
     "duplicate-key": ['4: log.level: duplicate key "level", first on line 3'],
     "duplicate-names": [
@@ -92,6 +92,24 @@ EXPECTED = {
     "tag": ["2: log: the tag tag:yaml.org,2002:python/object/apply:os.system is not supported"],
     "tls-without-key": ["4: outputs.mcp.tls.key_file: is missing; it is required"],
     "two-documents": ["2: a second YAML document begins here"],
+    "rule-preset": [
+        '3: rules[0].set.preset: "dubo2istio" is no preset, known are consul2istio, dubbo2istio, ',
+        "4: rules[1].set: preset gives the host; leave out preset or host",
+        '5: rules[2].set.hosts[0]: "{id}" may differ between the instances of a service; here only {service}',
+        '5: rules[2].set.subject_alt_names[0]: "{metadata.san}" may differ between the instances',
+        '6: rules[3].set.revision: "blue green" is not a revision; allowed are at most 63 letters',
+        '7: rules[4].set.host: unknown filter "lowr", known are after(MARK), before(MARK), ',
+        "8: rules[5].set.weight: 0 is not a weight, which is a number from 1 to 2147483647",
+        "9: defaults: preset gives the host; leave out preset or host",
+    ],
+    "virtual-ip-range": [
+        '2: defaults.virtual_ip_range: "10.0.0.0/24" is not an IPv4 network of at least /16',
+        '3: safety.hosts.deny[0]: "/(/" is not a regular expression: missing )',
+    ],
+    "virtual-ip-words": [
+        '2: defaults.virtual_ips: unknown value "some", allowed: all, none, tcp',
+        '2: defaults.virtual_ip_range: "fd00::/8" is not an IPv4 network of at least /16',
+    ],
     "unknown-key": ['1: soruces: unknown key "soruces"; did you mean "sources"? allowed: admin, defaults,'],
     "unknown-kind": [
         '3: sources[0].kind: unknown kind "inventry", allowed: consul, eureka, inventory, zookeeper; '
@@ -119,6 +137,7 @@ ONLY_THE_LOADER_SEES = {
         "recursive",
         "rule-drop-and-keep",
         "rule-drop-and-set",
+        "virtual-ip-range",
     ),
     *("rule-nothing", "scalar-tag", "bad-number-tag", "syntax", "tag", "two-documents", "variable"),
 }

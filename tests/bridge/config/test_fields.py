@@ -33,4 +33,4 @@ def test_what_is_no_address_to_listen_on(listen: str) -> None:
 
 
 def test_every_protocol_of_the_configuration_is_one_of_istio() -> None:
-    assert [word for word in get_args(Protocol) if istio_protocol(word) is None] == []
+    assert [word for word in get_args(Protocol) if istio_protocol(word) is None] == ["auto"]

@@ -10,6 +10,8 @@ from meshbridge.bridge.config.schema import Schema, schema, variants
 
 EXCLUSIVE = {
     ("rules[]", "drop"),
+    ("rules[].set", "preset"),
+    ("defaults", "preset"),
     ("admin.tls", "client_ca_file"),
     ("outputs.mcp.allow[]", "san"),
     ("outputs.mcp.allow[]", "cn"),
@@ -49,14 +51,16 @@ def unset(path: str, part: Schema, value: object) -> list[str]:
 
 
 def test_good_file_means_what_it_says(config: Config) -> None:
-    rule, second = config.rules
+    rule, preset, second = config.rules
 
     assert rule.match.service == ("shop-*", "/cart-[0-9]+/")
     assert rule.match.port == ("8080", "admin", "9*")
     assert rule.match.metadata == {"zone": ("eu-1a", "eu-1b")}
     assert rule.set.labels == {"version": "{version}-canary", "zone": None, "on": "yes"}
     assert rule.set.ports == {"http": 80, "admin": 9000}
+    assert preset.set.preset == "dubbo2istio"
     assert second.drop
+    assert config.safety.hosts.allow == ("*.legacy", "*.mesh")
     assert config.safety.hold == 5400.0
     assert config.safety.max_age == 2 * 86400.0
     assert config.outputs.mcp.min_push_interval == 0.2

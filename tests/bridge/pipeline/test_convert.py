@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshbridge.bridge.pipeline.conflicts import Contribution
 from meshbridge.bridge.pipeline.convert import (
     SERVICE_LABEL,
     SERVICES_ANNOTATION,
@@ -14,7 +15,7 @@ from meshbridge.bridge.pipeline.convert import (
     convert,
     entry_name,
 )
-from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge
+from meshbridge.bridge.pipeline.merge import MeshService, merge
 from meshbridge.bridge.pipeline.values import EndpointMode, Member, MeshKey, ServiceSettings
 from meshbridge.schemas import wire
 from meshbridge.schemas.errors import ConversionError
@@ -104,6 +105,21 @@ def test_resources_are_as_in_the_golden_file(
     assert converted.notes == ()
     for found in converted.resources:
         validate_crd(to_object(found))
+
+
+@pytest.mark.parametrize("mode", [*EndpointMode])
+def test_revision_is_a_label_of_every_object(mode: EndpointMode) -> None:
+    chosen = ServiceSettings(endpoints=mode, revision="blue")
+
+    made = convert(service(member("a", "10.0.0.1", settings=chosen)))
+
+    assert {dict(found.labels)["istio.io/rev"] for found in made.resources} == {"blue"}
+
+
+def test_what_could_not_be_taken_of_a_member_is_noted() -> None:
+    made = convert(service(member("a", "10.0.0.1", remarks=("weight x",)), member("b", "10.0.0.2")))
+
+    assert made.notes == (Note("a", "weight x"),)
 
 
 def test_entry_is_named_after_the_host() -> None:

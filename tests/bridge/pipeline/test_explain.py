@@ -59,10 +59,11 @@ def test_served_instance_is_followed_to_its_endpoint() -> None:
 
     assert found.subject == "vms/shop a"
     assert found.served
-    assert verdicts(found) == [("source", "ok"), ("rules", "ok"), ("publish", "ok")]
+    assert verdicts(found) == [("source", "ok"), ("rules", "ok"), ("rules", "ok"), ("publish", "ok")]
     assert [step.text for step in found.steps] == [
         "10.0.0.1, ports 80/http, ready",
         f"no rule matched: meshbridge/{HOST}, version=v1, locality eu/1, weight 3, service account shop",
+        "mutual TLS as spiffe://cluster.local/ns/meshbridge/sa/shop",
         f"an endpoint of meshbridge/{HOST}",
     ]
 

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from meshbridge.bridge.pipeline.merge import Contribution, MeshService, merge
-from meshbridge.bridge.pipeline.values import Member, MeshKey, ServiceSettings
+from meshbridge.bridge.pipeline.conflicts import MAX_CONFLICTS, Conflict, Contribution
+from meshbridge.bridge.pipeline.merge import MeshService, merge
+from meshbridge.bridge.pipeline.values import Member, MergePolicy, MeshKey, ServiceSettings
 from meshbridge.schemas.istio import Location, ServicePort
 from meshbridge.schemas.registry import Health, Note, Port, ServiceKey
 
@@ -127,7 +128,7 @@ def test_two_ports_with_one_number_leave_one_out_with_a_note() -> None:
     assert found.notes == (Note("http", "its port 80 is taken by admin; left out"),)
 
 
-def test_conflict_of_protocols_is_noted_and_the_first_wins() -> None:
+def test_mixed_protocols_of_one_source_are_left_to_proxies() -> None:
     found = merged(
         member("a", "10.0.0.1", Port("x", 80, "")),
         member("b", "10.0.0.2", Port("x", 80, "GRPC")),
@@ -135,7 +136,21 @@ def test_conflict_of_protocols_is_noted_and_the_first_wins() -> None:
     )
 
     assert found.ports == (ServicePort(80, "x", ""),)
-    assert found.notes == (Note("x", "instances have protocols auto, GRPC; the service gets the first"),)
+    assert found.notes == (
+        Note("x", "instances have protocols auto, GRPC; proxies find out: set `protocol` in a rule"),
+    )
+
+
+def test_mixed_protocols_of_a_service_with_several_hosts_give_the_first() -> None:
+    both = ServiceSettings(more_hosts=("b.mesh",))
+
+    found = merged(
+        member("a", "10.0.0.1", Port("x", 80, "HTTP"), settings=both),
+        member("b", "10.0.0.2", Port("x", 80, "GRPC"), settings=both),
+    )
+
+    assert found.ports == (ServicePort(80, "x", "HTTP"),)
+    assert found.notes == (Note("x", "instances have protocols HTTP, GRPC; the service gets the first"),)
 
 
 def test_first_source_decides_what_can_be_decided_only_once() -> None:
@@ -147,7 +162,114 @@ def test_first_source_decides_what_can_be_decided_only_once() -> None:
 
     assert found.settings == outside
     assert found.groups == (EUREKA, VMS)
-    assert found.notes == (Note("vms/shop", "it wants other service settings; those of eureka/SHOP win"),)
+    first_listed = "its source is listed first"
+    texts = ("settings", "location", "eureka/SHOP", "MESH_EXTERNAL", "vms/shop", "MESH_INTERNAL")
+    assert found.conflicts == (Conflict(*texts, first_listed),)
+    assert found.notes == (
+        Note(
+            "vms/shop",
+            "it wants location MESH_INTERNAL; MESH_EXTERNAL of eureka/SHOP wins: its source is listed first",
+        ),
+    )
+
+
+@pytest.mark.parametrize("health", [Health.READY, Health.UNREADY])
+def test_ports_and_protocols_are_those_of_the_source_listed_first_ready_or_not(health: Health) -> None:
+    first = Contribution(EUREKA, (member("e", "10.0.0.9", Port("http", 8080, "HTTP"), health=health),))
+    second = Contribution(VMS, (member("a", "10.0.0.1", Port("http", 80, "GRPC"), Port("x", 90, "TCP")),))
+
+    found = merge(KEY, [first, second])
+
+    assert found.ports == (ServicePort(90, "x", "TCP"), ServicePort(8080, "http", "HTTP"))
+    assert [(one.kind, one.field, one.value, one.other) for one in found.conflicts] == [
+        ("port", "port http", "8080", "80"),
+        ("protocol", "protocol http", "HTTP", "GRPC"),
+    ]
+    assert {(one.winner, one.loser) for one in found.conflicts} == {("eureka/SHOP", "vms/shop")}
+
+
+def test_port_that_a_rule_chose_is_no_conflict() -> None:
+    chosen = ServiceSettings(service_ports=(("http", 80),))
+    first = Contribution(EUREKA, (member("e", "10.0.0.9", Port("http", 8080, "HTTP"), settings=chosen),))
+    second = Contribution(VMS, (member("a", "10.0.0.1", Port("http", 8081, "HTTP"), settings=chosen),))
+
+    assert merge(KEY, [first, second]).conflicts == ()
+
+
+@pytest.mark.parametrize(
+    ("health", "winner", "why"),
+    [(Health.READY, "z", "its source is listed first"), (Health.UNREADY, "a", "it is ready")],
+)
+def test_two_identities_of_one_endpoint_are_a_conflict(health: Health, winner: str, why: str) -> None:
+    first = Contribution(EUREKA, (member("z", health=health, service_account="shop"),))
+    second = Contribution(VMS, (member("a"),))
+
+    found = merge(KEY, [first, second])
+
+    assert [one.id for one in found.members] == [winner]
+    [conflict] = found.conflicts
+    assert (conflict.kind, conflict.why) == ("identity", why)
+    assert {conflict.value, conflict.other} == {"shop", "none"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "used", "standby"),
+    [
+        (Health.READY, Health.READY, ["e"], (VMS,)),
+        (Health.UNREADY, Health.READY, ["a"], (EUREKA,)),
+        (Health.UNREADY, Health.UNREADY, ["e"], (VMS,)),
+        (Health.DRAINING, Health.UNKNOWN, ["a"], (EUREKA,)),
+    ],
+)
+def test_preferred_is_the_first_source_with_ready_endpoints(
+    first: Health, second: Health, used: list[str], standby: tuple[ServiceKey, ...]
+) -> None:
+    prefer = ServiceSettings(merge=MergePolicy.PREFER)
+    both = [
+        Contribution(EUREKA, (member("e", "10.0.0.9", settings=prefer, health=first),)),
+        Contribution(VMS, (member("a", settings=prefer, health=second),)),
+    ]
+
+    found = merge(KEY, both)
+
+    assert [one.id for one in found.members] == used
+    assert found.standby == standby
+    assert found.groups == (EUREKA, VMS)
+
+
+def test_preferred_source_gives_the_endpoints_of_all_its_services() -> None:
+    prefer = ServiceSettings(merge=MergePolicy.PREFER)
+    groups = [ServiceKey("eureka", "a"), VMS, ServiceKey("eureka", "b")]
+    members = [member(key.name, f"10.0.0.{n}", settings=prefer) for n, key in enumerate(groups)]
+
+    found = merge(KEY, [Contribution(key, (one,)) for key, one in zip(groups, members, strict=True)])
+
+    assert [one.id for one in found.members] == ["a", "b"]
+    assert found.standby == (VMS,)
+
+
+def test_thousand_services_with_one_host_are_told_in_few_words() -> None:
+    ports = [Port("http", 8000 + number % 50, "HTTP") for number in range(1000)]
+    contributions = [
+        Contribution(
+            ServiceKey("vms" if number else "eureka", f"shop-{number}"),
+            (member(str(number), f"10.0.{number >> 8}.{number & 255}", ports[number]),),
+        )
+        for number in range(1000)
+    ]
+
+    found = merge(KEY, contributions)
+
+    assert len(found.members) == 1000
+    assert len(found.conflicts) == MAX_CONFLICTS
+    assert sum(len(note.reason) + len(note.record) for note in found.notes) < 5000
+    assert "shop-101, shop-102 and 994 more map to this one host" in found.notes[0].reason
+
+
+def test_refused_hosts_are_noted() -> None:
+    settings = ServiceSettings(refused_hosts=("its host a.svc is denied",))
+
+    assert merged(member("a", settings=settings)).notes == (Note("shop.mesh", "its host a.svc is denied"),)
 
 
 def test_sources_that_agree_are_joined_without_a_note() -> None:

@@ -13,7 +13,16 @@ from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.values import MeshKey
 from meshbridge.schemas import wire
 from meshbridge.schemas.istio import ServiceEntry
-from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Note, Port, ServiceKey, group
+from meshbridge.schemas.registry import (
+    Health,
+    Instance,
+    InstanceGroup,
+    Note,
+    Port,
+    ServiceKey,
+    group,
+    labels,
+)
 from meshbridge.schemas.resource import Kind, Resource, ResourceKey
 
 SHOP, PAY = ServiceKey("vms", "shop"), ServiceKey("vms", "pay")
@@ -217,7 +226,8 @@ def test_rules_that_fail_leave_the_group_as_it_was_and_stop_nobody() -> None:
 
 def test_new_rules_that_fail_leave_the_group_as_it_was_and_stop_nobody() -> None:
     world = World()
-    odd = vm(1, tags=7)  # Nothing checks a type that no adapter gets wrong.
+    version = labels({"version": "v1"})
+    odd = vm(1, tags=7, labels=version)  # Nothing checks a type that no adapter gets wrong.
     world.says(group(SHOP, [odd]), group(PAY, [vm(3)]))
 
     world.configure({"match": {"tag": "old"}, "drop": True}, {"set": {"namespace": "new"}})

@@ -10,8 +10,16 @@ from meshbridge.adapters.inventory.formats.detect import parse
 from meshbridge.adapters.inventory.formats.istio_join import join
 from meshbridge.adapters.inventory.formats.options import FormatOptions
 from meshbridge.bridge.config.rules import Defaults, Rule
-from meshbridge.bridge.pipeline.rules import Rules, health_text, parse_service_ports
-from meshbridge.bridge.pipeline.values import Dropped, EndpointMode, Member, MeshKey
+from meshbridge.bridge.pipeline.rules import Rules, health_text
+from meshbridge.bridge.pipeline.settings import parse_service_ports
+from meshbridge.bridge.pipeline.values import (
+    Dropped,
+    EndpointMode,
+    Member,
+    MergePolicy,
+    MeshKey,
+    VirtualIps,
+)
 from meshbridge.schemas import naming
 from meshbridge.schemas.istio import Location, Resolution, ServicePort
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Port, ServiceKey, group, labels
@@ -87,6 +95,12 @@ def test_every_field_can_be_set() -> None:
                 "resolution": "DNS",
                 "export_to": ["."],
                 "endpoints": "workload_entries",
+                "hosts": ["{service}.more.mesh", "{attributes.alias}", "{service}.more.mesh"],
+                "tls_mode": "istio",
+                "subject_alt_names": ["spiffe://cluster.local/ns/{namespace}/sa/old"],
+                "revision": "blue",
+                "merge": "prefer",
+                "virtual_ips": "tcp",
             }
         },
         of=vm(labels={"app": "shop", "version": "v1", "old": "yes"}, locality="eu/1a"),
@@ -95,7 +109,13 @@ def test_every_field_can_be_set() -> None:
 
     assert found.mesh == MeshKey("legacy", "shop-v1.eu.mesh")
     assert found.ports == (Port("http", 8080, "GRPC"),)
-    assert found.labels == (("app", "shop"), ("rack", "none"), ("tier", "front"), ("version", "v1"))
+    assert found.labels == (
+        ("app", "shop"),
+        ("rack", "none"),
+        ("security.istio.io/tlsMode", "istio"),
+        ("tier", "front"),
+        ("version", "v1"),
+    )
     assert (found.service_account, found.network, found.locality) == ("shop", "net-1a", "eu/1a/x")
     assert found.weight == 7
     assert found.settings.service_ports == (("http", 80),)
@@ -103,6 +123,11 @@ def test_every_field_can_be_set() -> None:
     assert found.settings.resolution is Resolution.DNS
     assert found.settings.export_to == (".",)
     assert found.settings.endpoints is EndpointMode.WORKLOAD_ENTRIES
+    assert found.settings.more_hosts == ("shop.more.mesh",)
+    assert found.settings.subject_alt_names == ("spiffe://cluster.local/ns/legacy/sa/old",)
+    assert found.settings.revision == "blue"
+    assert found.settings.merge is MergePolicy.PREFER
+    assert found.settings.virtual_ips is VirtualIps.TCP
 
 
 @pytest.mark.parametrize(
@@ -113,6 +138,9 @@ def test_every_field_can_be_set() -> None:
         ("{id}", "a"),
         ("{address}", "10.0.0.1"),
         ("{version}", "v3"),
+        ("{weight|none}", "none"),
+        ("{tags.env}", "prod"),
+        ("{tags.tier|none}", "none"),
         ("{zone|none}", "none"),
         ("{region|none}", "none"),
         ("{metadata.version}", "v3"),
@@ -121,7 +149,9 @@ def test_every_field_can_be_set() -> None:
     ],
 )
 def test_variables_of_templates(text: str, value: str) -> None:
-    found = member({"set": {"network": text}}, of=vm(metadata={"version": "v3"}))
+    instance = vm(metadata={"version": "v3"}, tags=("tier", "env|prod", "env=test"))
+
+    found = member({"set": {"network": text}}, of=instance)
 
     assert found.network == value
 
@@ -238,6 +268,106 @@ def test_version_label_comes_from_the_metadata() -> None:
     assert member(of=vm(metadata={"version": "v1 beta"})).labels == (("version", "v1-beta"),)
     assert member(of=vm(metadata={"version": "v1"}, labels={"version": "v2"})).labels == (("version", "v2"),)
     assert member(of=vm(metadata={"version": "***"})).labels == (("version", ""),)
+
+
+@pytest.mark.parametrize("tag", ["version=v7", "version|v7", "version:v7"])
+def test_version_label_comes_from_a_tag(tag: str) -> None:
+    assert member(of=vm(tags=("x", tag))).labels == (("version", "v7"),)
+
+
+def test_version_label_comes_from_where_the_defaults_say() -> None:
+    defaults = {"version": "v{metadata.release:before(.)|0}"}
+
+    assert member(of=vm(metadata={"release": "3.1"}), defaults=defaults).labels == (("version", "v3"),)
+    assert member(of=vm(labels={"version": "old"}), defaults=defaults).labels == (("version", "v0"),)
+
+
+def test_rule_s_own_version_label_goes_before_the_registry_s() -> None:
+    rule = {"set": {"labels": {"version": "{version}-canary"}}}
+
+    assert member(rule, of=vm(metadata={"version": "v1"})).labels == (("version", "v1-canary"),)
+
+
+def test_labels_can_be_copied_renamed_mapped_and_dropped() -> None:
+    names = {
+        "team": "{metadata.owner}",
+        "tier": "{labels.layer}",
+        "layer": None,
+        "env": "{labels.env:map(prod=production,*=other)}",
+    }
+
+    found = member(
+        {"set": {"labels": names}}, of=vm(labels={"layer": "web", "env": "prod"}, metadata={"owner": "a"})
+    )
+
+    assert found.labels == (("env", "production"), ("team", "a"), ("tier", "web"))
+
+
+@pytest.mark.parametrize(
+    ("instance", "policy", "health", "labels_seen"),
+    [
+        (vm(weight=0, health=Health.READY), "remove", Health.DRAINING, ()),
+        (vm(health=Health.DRAINING), "remove", Health.DRAINING, ()),
+        (vm(health=Health.DRAINING), "label", Health.READY, (("istio.io/draining", "true"),)),
+        (vm(weight=0), "label", Health.READY, (("istio.io/draining", "true"),)),
+        (vm(health=Health.DRAINING), "serve", Health.READY, ()),
+        (vm(health=Health.UNREADY), "label", Health.UNREADY, ()),
+        (vm(health=Health.READY), "label", Health.READY, ()),
+    ],
+)
+def test_what_leaves_is_removed_marked_or_kept_by_policy(
+    instance: Instance, policy: str, health: Health, labels_seen: tuple[tuple[str, str], ...]
+) -> None:
+    for found in (
+        member(of=instance, defaults={"draining": policy}),
+        member({"set": {"draining": policy}}, of=instance),
+    ):
+        assert (found.health, found.labels) == (health, labels_seen)
+
+
+@pytest.mark.parametrize(
+    ("fields", "defaults", "weight", "remarks"),
+    [
+        ({}, {}, 100, ()),
+        ({}, {"weights": "drop"}, 0, ()),
+        ({"weight": "{weight:times(0.01)}"}, {"weights": "drop"}, 1, ()),
+        ({"weight": ""}, {}, 0, ()),
+        ({"weight": "{metadata.w|heavy}"}, {}, 0, ('weight "heavy" is no weight; left out',)),
+        ({"weight": "99999999999"}, {}, 0, ('weight "99999999999" is no weight; left out',)),
+    ],
+)
+def test_weights_are_mapped_or_dropped_by_policy(
+    fields: dict[str, Any], defaults: dict[str, Any], weight: int, remarks: tuple[str, ...]
+) -> None:
+    found = member({"set": {**fields, "namespace": "x"}}, of=vm(weight=100), defaults=defaults)
+
+    assert (found.weight, found.remarks) == (weight, remarks)
+
+
+def test_instance_whose_host_belongs_to_kubernetes_stays_out() -> None:
+    host = "shop.default.svc.cluster.local"
+
+    assert verdict({"set": {"host": host}}) == Dropped(
+        "a", f"its host {host} is denied by safety.hosts (*.cluster.local)"
+    )
+
+
+def test_further_host_that_belongs_to_kubernetes_is_left_out() -> None:
+    found = member({"set": {"hosts": ["a.svc", "b.mesh"]}})
+
+    assert found.settings.more_hosts == ("b.mesh",)
+    assert found.settings.refused_hosts == ("its host a.svc is denied by safety.hosts (*.svc)",)
+
+
+def test_endpoints_are_labelled_with_their_source_where_proxies_fail_over() -> None:
+    assert member({"set": {"merge": "failover"}}).labels == (("meshbridge.io/source", "vms"),)
+
+
+def test_region_of_a_zone_is_looked_up() -> None:
+    defaults = {"region": "eu", "zones": {"1a": "us"}}
+
+    assert member(of=vm(locality="/1a/r1"), defaults=defaults).locality == "us/1a/r1"
+    assert member(of=vm(locality="/1b"), defaults=defaults).locality == "eu/1b"
 
 
 def test_labels_of_an_instance_are_kept_as_they_are_where_nothing_is_added() -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from meshbridge.bridge.pipeline.template import MAPPINGS, VARIABLES, Variable, compile_template
 
 PLAIN = st.text(st.characters(exclude_characters="{}"), max_size=12)
-KEYS = st.text(st.characters(exclude_characters="{}|"), min_size=1, max_size=12)
+KEYS = st.text(st.characters(exclude_characters="{}|:"), min_size=1, max_size=12)
 NAMES = st.sampled_from(VARIABLES) | st.builds("{}.{}".format, st.sampled_from(MAPPINGS), KEYS)
 PIECES = st.one_of(
     PLAIN,
