@@ -57,7 +57,7 @@ class Bridge:
         config = {
             "sources": [source],
             "outputs": {"mcp": output},
-            "admin": {"listen": f"127.0.0.1:{admin}"},
+            "admin": {"listen": f"127.0.0.1:{admin}"} | dict(settings.pop("admin", {})),  # type: ignore[call-overload]
             **settings,
         }
         self._config.write_text(yaml.safe_dump(config, sort_keys=False))

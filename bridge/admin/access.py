@@ -1,9 +1,9 @@
 """Who may ask the admin interface for what. Pure: it sees a request's facts, not the request.
 
 The unix socket's file mode says who may open it, so everything is allowed there. Over TCP a token,
-where one is configured, is needed for everything but the health paths; without one, a loopback
-listener answers reads. Such a listener also looks at the Host header: a web page that resolves
-its own name to 127.0.0.1 (DNS rebinding) would otherwise read the mesh through a browser.
+where one is configured, is needed for everything but the health paths and the status page's own text;
+without one, a loopback listener answers reads. Such a listener also looks at the Host header: a web page
+that resolves its own name to 127.0.0.1 (DNS rebinding) would otherwise read the mesh through a browser.
 """
 
 import hmac
@@ -12,6 +12,8 @@ import ipaddress
 import msgspec
 
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
+_OPEN_PATHS = HEALTH_PATHS | {"/"}
+"""The page is the same for everyone: what it shows it asks for, with the token that it is given."""
 _READS = frozenset({"GET", "HEAD"})
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -56,7 +58,7 @@ _READ_ONLY = Refusal(403, "forbidden", "changes need admin.token_file to be set,
 
 def refuse(policy: Policy, token: str, asked: Asked) -> Refusal | None:
     """Return why the request must not be answered, or None. `token` is the one in force."""
-    if asked.is_local_socket or asked.path in HEALTH_PATHS:
+    if asked.is_local_socket or asked.path in _OPEN_PATHS:
         return None
     if policy.has_token:
         return _refuse_without_token(token, asked.authorization)

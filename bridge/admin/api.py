@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from meshbridge.bridge.admin import answers
+from meshbridge.bridge.admin import answers, page
 from meshbridge.bridge.admin.answers import Problem
 from meshbridge.bridge.admin.filters import Item, Query, matches, parse_query
 from meshbridge.bridge.admin.view import BridgeView
@@ -43,6 +43,7 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         """Return every path with what answers it."""
         return [
+            web.get("/", page.answer),
             web.get("/healthz", self._healthz),
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._metrics),
