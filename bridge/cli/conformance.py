@@ -52,7 +52,7 @@ def conformance(
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for an answer.")
     ] = 10.0,
 ) -> None:
-    """Try whether any MCP server keeps the rules of its protocols."""
+    """Try whether an MCP server keeps its rules."""
     from meshbridge.mcp.conformance.run import Timing
 
     if not server.rpartition(":")[2].isdigit():

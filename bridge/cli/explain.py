@@ -70,7 +70,7 @@ def release(
     token_file: TokenFile = None,
     ca: CaFile = None,
 ) -> None:
-    """Let go the instances of a source that only the guard keeps.
+    """Let go what only the guard keeps of a source.
 
     They left in a suspicious number; release them when they are really gone. It needs the
     admin interface's token or its unix socket.

@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 GAP = "  "
 NOTHING = "<none>"
@@ -87,6 +90,12 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _print_coloured(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
+
+    Console().print(coloured(headers, rows))
+
+
+def coloured(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> "RichTable":
+    """Return a table for a terminal."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -95,7 +104,7 @@ def _print_coloured(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> No
         column.overflow = "fold"
     for row in rows:
         table.add_row(*(Text(cell or NOTHING, style=_COLOURS.get(cell, "")) for cell in row))
-    Console().print(table)
+    return table
 
 
 def print_json(document: object) -> None:

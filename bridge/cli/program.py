@@ -10,7 +10,20 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from meshbridge.bridge.cli import about, check, client, conformance, demo, explain, get, run
+from meshbridge.bridge.cli import (
+    about,
+    check,
+    client,
+    conformance,
+    demo,
+    explain,
+    get,
+    preflight,
+    run,
+    support,
+    top,
+    vm,
+)
 from meshbridge.bridge.cli.exits import CommandError, ExitCode
 from meshbridge.schemas.errors import ConfigError, MeshbridgeError
 
@@ -87,5 +100,5 @@ def _program() -> None:
     """Brings services from VM inventories and registries into an Istio mesh."""
 
 
-for group in (run, check, get, explain, client, conformance, demo, about):
+for group in (run, check, get, explain, top, client, preflight, conformance, support, vm, demo, about):
     group.add_to(app)

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -49,6 +50,17 @@ class Remote:
             CommandError: the bridge doesn't answer, or answers with an error.
         """
         return self._ask("GET", "/readyz", unready_is_fine=True)
+
+    def metrics(self) -> str:
+        """Return the metrics as Prometheus text.
+
+        Raises:
+            CommandError: the bridge doesn't answer, or refuses.
+        """
+        status, body = self._exchange("GET", "/metrics", TIMEOUT_SECONDS)
+        if status != HTTPStatus.OK:
+            raise CommandError(f"the bridge refuses: status {status}")
+        return body.decode(errors="replace")
 
     def release(self, source: str) -> int:
         """Free what the guard holds of a source, and return how many instances that were.

@@ -68,6 +68,7 @@ class FakeView:
         self.ready = Readiness(ready=True, waiting_for=[])
         self.reload_error = ""
         self.entries = [service_entry("pay", "old", 2), service_entry("shop", "vms", 1)]
+        self.groups: list[ResourceStatus] = []
         self.released: list[str] = []
         self.published = asyncio.Event()
         self.polled = asyncio.Event()
@@ -100,7 +101,7 @@ class FakeView:
     def resources(self, kind: Kind) -> list[ResourceStatus]:
         if kind is Kind.SERVICE_ENTRY:
             return list(self.entries)
-        return [workload_entry()] if kind is Kind.WORKLOAD_ENTRY else []
+        return {Kind.WORKLOAD_ENTRY: [workload_entry()], Kind.WORKLOAD_GROUP: self.groups}[kind]
 
     def clients(self) -> list[ClientStatus]:
         types = [

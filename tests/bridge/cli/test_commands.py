@@ -22,7 +22,10 @@ from meshbridge.schemas.errors import ConfigError, SinkError
 
 Run = Callable[..., Result]
 
-COMMANDS = ("run", "check", "get", "explain", "release", "client", "conformance", "demo", "schema", "version")
+COMMANDS = (
+    *("run", "check", "get", "explain", "release", "top", "client", "preflight", "conformance"),
+    *("support-bundle", "vm-bundle", "demo", "schema", "version"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
