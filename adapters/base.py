@@ -66,6 +66,12 @@ class AdapterMetrics(Protocol):
     def rejected(self, reason: str) -> None:
         """One record was skipped; `reason` is one of a few fixed words."""
 
+    def strategy(self, name: str) -> None:
+        """The registry is followed in this way now; `name` is one of a few fixed words."""
+
+    def level(self, what: str, value: float) -> None:
+        """A quantity of the adapter, such as a budget, is this now; `what` is one of a few fixed words."""
+
 
 class NoMetrics:
     """Counts nothing."""
@@ -80,6 +86,12 @@ class NoMetrics:
         """Do nothing."""
 
     def rejected(self, reason: str) -> None:
+        """Do nothing."""
+
+    def strategy(self, name: str) -> None:
+        """Do nothing."""
+
+    def level(self, what: str, value: float) -> None:
         """Do nothing."""
 
 

@@ -1,7 +1,7 @@
 """Every metric of the bridge, declared once, in a registry of its own.
 
-Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `sink`, `stage`, `task`
-and `result` come from the configuration or are one of a few fixed words. No service, host, instance or
+Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `strategy`, `what`, `sink`,
+`stage`, `task` and `result` come from the configuration or are one of a few fixed words. No service, host, instance or
 client is ever a label. METRICS.md is made from `describe()`.
 """
 
@@ -44,6 +44,18 @@ class AdapterCounters:
             "Unix time of the newest read that gave a usable answer; 0 before the first.",
             *labels,
         )
+        self.strategies = declare.gauge(
+            "meshbridge_adapter_strategy",
+            "1 for the way in which the registry is followed now, 0 for those that were used before.",
+            *labels,
+            "strategy",
+        )
+        self.levels = declare.gauge(
+            "meshbridge_adapter_level",
+            "Quantities of an adapter, such as its budget of connections; its README says which.",
+            *labels,
+            "what",
+        )
 
 
 class AdapterMetrics:
@@ -52,6 +64,7 @@ class AdapterMetrics:
     def __init__(self, counters: AdapterCounters, source: str, kind: str) -> None:
         self._counters = counters
         self._labels = (source, kind)
+        self._strategy = ""
         for metric in (counters.attempts, counters.successes, counters.last_attempt, counters.last_success):
             metric.labels(*self._labels)  # Shows 0 rather than nothing, so that rates begin right.
 
@@ -72,6 +85,17 @@ class AdapterMetrics:
     def rejected(self, reason: str) -> None:
         """One record was skipped; `reason` is one of a few fixed words."""
         self._counters.rejected.labels(*self._labels, reason).inc()
+
+    def strategy(self, name: str) -> None:
+        """The registry is followed in this way now; `name` is one of a few fixed words."""
+        if self._strategy not in ("", name):
+            self._counters.strategies.labels(*self._labels, self._strategy).set(0)
+        self._strategy = name
+        self._counters.strategies.labels(*self._labels, name).set(1)
+
+    def level(self, what: str, value: float) -> None:
+        """A quantity of the adapter is this now; `what` is one of a few fixed words."""
+        self._counters.levels.labels(*self._labels, what).set(value)
 
 
 class McpServerMetrics:

@@ -76,6 +76,12 @@ class Counts:
         self.seen["rejected"] += 1
         self.seen[f"rejected {reason}"] += 1
 
+    def strategy(self, name: str) -> None:
+        self.seen[f"strategy {name}"] += 1
+
+    def level(self, what: str, value: float) -> None:
+        self.seen[f"level {what}"] += 1
+
 
 class Watch:
     """A running adapter, everything it said, and what that amounts to."""

@@ -52,6 +52,16 @@ class HotServices:
     def __len__(self) -> int:
         return len(self._running)
 
+    @property
+    def strategy(self) -> str:
+        """How services are followed: `all` or only the `hot` ones are waited for."""
+        return "hot" if self.read_in_turn else "all"
+
+    @property
+    def read_in_turn(self) -> int:
+        """How many services are not waited for."""
+        return max(len(self._services) - len(self._running), 0)
+
     async def run(self, tasks: asyncio.TaskGroup) -> None:
         """Keep the right services waited for, until cancelled; the queries are tasks of the group."""
         changed = self._reads.on_change
@@ -87,7 +97,16 @@ class HotServices:
         for name in chosen - self._running.keys():
             task = tasks.create_task(self._follow(name), name=f"{self._context.source}: {name}")
             self._running[name] = task
+        self._count()
         self._outbox.wake()
+
+    def _count(self) -> None:
+        metrics = self._context.metrics
+        metrics.strategy(self.strategy)
+        metrics.level("connections", self._budget.current)
+        metrics.level("connections_configured", self._budget.configured)
+        metrics.level("waited_for", len(self._running))
+        metrics.level("read_in_turn", self.read_in_turn)
 
     async def _follow(self, name: str) -> None:
         bucket = TokenBucket(_PER_SECOND, _BURST, self._context.clock)

@@ -9,15 +9,15 @@ from meshbridge.adapters.consul.payload import matches_any
 from meshbridge.adapters.consul.records import Check, NodeAddress
 from meshbridge.schemas.errors import PayloadError
 
-Catalog = Mapping[str, frozenset[str]]
-"""Tags by service. Their order varies from answer to answer."""
+Catalog = Mapping[str, frozenset[str] | None]
+"""Tags by service, perhaps none. Their order varies from answer to answer."""
 
 Nodes = Mapping[str, NodeAddress]
 """Nodes by name."""
 
 Checks = frozenset["FailingCheck"]
 
-_catalog = msgspec.json.Decoder(dict[str, list[str] | None])
+_catalog = msgspec.json.Decoder(dict[str, frozenset[str] | None])
 _nodes = msgspec.json.Decoder(list[NodeAddress])
 _checks = msgspec.json.Decoder(list[Check])
 
@@ -41,7 +41,8 @@ def parse_catalog(body: bytes) -> Catalog:
         found = _catalog.decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         raise PayloadError("catalog/services", f"not usable: {error}") from error
-    return {name: frozenset(tags or ()) for name, tags in found.items() if name}
+    found.pop("", None)
+    return found
 
 
 def parse_nodes(body: bytes) -> Nodes:
@@ -80,7 +81,8 @@ def wanted(names: Iterable[str], include: Sequence[str], exclude: Sequence[str])
 
 def differing(before: Catalog, now: Catalog) -> set[str]:
     """Return the services that came, went, or have other tags."""
-    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+    other = {name for name, tags in now.items() if name not in before or before[name] != tags}
+    return other | (before.keys() - now.keys())
 
 
 def differing_nodes(before: Nodes, now: Nodes) -> set[str]:

@@ -9,6 +9,7 @@ from meshbridge.adapters.consul.client import Client, Reply
 from meshbridge.adapters.consul.emitting import Outbox
 from meshbridge.adapters.consul.intake import Intake
 from meshbridge.adapters.consul.settings import ConsulConfig
+from meshbridge.adapters.consul.trail import Trail
 from meshbridge.adapters.consul.transport import Failure
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -62,6 +63,8 @@ class Reads:
         self._again: dict[str, tuple[float, float]] = {}
         """Services to be read again: when, and after how long a pause."""
         self.on_change = asyncio.Event()
+        """That a service changed which was not waited for."""
+        self.trail = Trail()
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Work on the queues in tasks of this group."""
@@ -73,21 +76,23 @@ class Reads:
             tasks.create_task(self._work(self.sweep, bucket), name=f"{name}: sweeper {number}")
         tasks.create_task(self._repeat(), name=f"{name}: failed reads")
 
-    async def take(self, name: str, reply: Reply) -> None:
-        """Take an answer about a service and tell when it changed anything.
+    async def take(self, name: str, reply: Reply) -> bool:
+        """Take an answer about a service, tell when it changed anything, and return whether it did.
 
         Raises:
             Failure: it can't be used, or is not believed.
         """
         before = self._intake.readings.of(name).instances.keys()
         differs = await self._intake.take(name, reply, self._client)
+        self.trail.explain(reply.standing.index)
+        self.trail.explain(self._intake.readings.of(name).index)
         if self._again.pop(name, None) is not None:
             self._outbox.wake()
         if differs:
             now = self._intake.readings.of(name).instances.keys()
             self.changed[name] = self._context.clock()
-            self.on_change.set()
             self._outbox.put(name, reply.observed, is_loss=not before <= now)
+        return differs
 
     async def read(self, name: str) -> None:
         """Read a service now.
@@ -95,7 +100,8 @@ class Reads:
         Raises:
             Failure: it can't be read, or is not believed.
         """
-        await self.take(name, await self._client.service(name))
+        if await self.take(name, await self._client.service(name)):
+            self.on_change.set()
 
     def repeat_later(self, name: str, failure: Failure) -> float:
         """Note that a service couldn't be read; return the seconds after which it is read again."""

@@ -27,6 +27,7 @@ T = TypeVar("T")
 _CHUNK = 64 * 1024
 _MAX_TEXT = 200
 _OVERLOADED = (429, 503)
+_DENIED = (401, 403)
 
 
 class Failure(Exception):  # noqa: N818 - the adapter's word for a read that gave nothing
@@ -130,7 +131,7 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # the library has no ty
         for _ in self._agents:
             used = self._current
             try:
-                code, found, body = await self._send(method, target, {**(headers or {})}, data, within)
+                code, found, body = await self._send(method, target, headers or {}, data, within)
             except Failure as error:
                 if error.is_denied:
                     raise
@@ -144,11 +145,26 @@ class Transport(base.HTTPClient):  # type: ignore[misc]  # the library has no ty
         raise failure
 
     async def _send(
-        self, method: str, target: str, headers: dict[str, str], data: str | bytes, within: float
+        self, method: str, target: str, headers: Mapping[str, str], data: str | bytes, within: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        token = self._authorization()
+        found = await self._send_with(token, method, target, headers, data, within)
+        if found[0] in _DENIED and (newer := self._authorization()) != token:
+            # The token was rotated while the request was waiting for its answer.
+            found = await self._send_with(newer, method, target, headers, data, within)
+        return found
+
+    async def _send_with(
+        self,
+        token: Mapping[str, str],
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        data: str | bytes,
+        within: float,
     ) -> tuple[int, Mapping[str, str], bytes]:
         root, session = self._agents[self._current]
-        token = self._authorization()
-        headers |= {"Accept-Encoding": "identity", **token}
+        headers = {**headers, "Accept-Encoding": "identity", **token}
         server_name = self._config.tls.server_name or None
         try:
             async with (
@@ -214,7 +230,7 @@ class Consul(base.Consul):  # type: ignore[misc]  # the library has no types
             with warnings.catch_warnings():  # Of endpoints that are not used here.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 super().__init__()
-        except base.ConsulException as error:
+        except (base.ConsulException, TypeError, ValueError) as error:  # The latter two: py-consul.
             raise Failure("environment", "the client library refuses CONSUL_HTTP_ADDR: unset it") from error
         # The library takes a token from the environment; ours comes from the file alone.
         self.token = None
@@ -238,7 +254,7 @@ def taken(response: Any) -> Answer:
 
 def status_failure(status: int, body: bytes) -> Failure:
     """Return what an HTTP status other than 200 means."""
-    words = {401: "denied", 403: "denied", 429: "limited"}
+    words = {**dict.fromkeys(_DENIED, "denied"), 429: "limited"}
     # Consul's errors are one line of text. What a proxy in between says is not worth showing.
     line = body[:_MAX_TEXT].decode("utf-8", "replace").strip().partition("\n")[0]
     said = f": {line}" if line.isprintable() and not line.startswith("<") else ""

@@ -19,14 +19,15 @@ from meshbridge.adapters.consul.index import Movement, movement, next_index
 from meshbridge.adapters.consul.intake import Intake
 from meshbridge.adapters.consul.reads import Reads
 from meshbridge.adapters.consul.settings import ConsulConfig
+from meshbridge.adapters.consul.sweeps import Sweeps
 from meshbridge.adapters.consul.transport import Failure
 from meshbridge.schemas.errors import PayloadError
 from meshbridge.schemas.registry import SourceReport
 
 _PER_SECOND, _BURST = 2.0, 2
 """Answers about one list; the first `_BURST` are taken at once."""
-_LEAST_REST = 1.0
-"""Seconds, at least, between two sweeps that a moved catalog asks for."""
+_SHARE, _LONGEST_REST = 0.1, 5.0
+"""A list is read in at most this share of the time, with at most so many seconds between two reads of it."""
 _PATIENCE = 3
 """Refusals for want of capacity in a row after which a list is given up."""
 _INVISIBLE = (
@@ -55,8 +56,9 @@ class Watch:
         self._nodes: lists.Nodes = {}
         self._checks: dict[str, lists.Checks] = {CRITICAL: frozenset(), WARNING: frozenset()}
         self._indexes: dict[str, int] = {}
-        self._suspicion = asyncio.Event()
-        """That a service which is not waited for may have changed without a trace in the lists."""
+        self._costs: dict[str, float] = {}
+        """Seconds that it takes to read a list."""
+        self._sweeps = Sweeps(config, self._reads)
 
     async def run(self, emit: Emit) -> None:
         """Read everything, say it, and go on until cancelled.
@@ -75,14 +77,17 @@ class Watch:
             self._reads.start(tasks)
             tasks.create_task(self._hot.run(tasks), name=f"{self._context.source}: hot services")
             tasks.create_task(self._turn_over(), name=f"{self._context.source}: anti-entropy")
-            tasks.create_task(self._sweep(), name=f"{self._context.source}: sweeps")
+            tasks.create_task(self._sweeps.run(self._cold), name=f"{self._context.source}: sweeps")
 
     async def _read_lists(self) -> None:
         """Read the four lists from the leader, whose word on what is not there counts."""
         for path in (SERVICES, NODES, CRITICAL, WARNING):
+            asked = self._context.clock()
             reply = await self._client.read_list(path, is_plain=True)
+            self._costs[path] = reply.observed - asked
             self._indexes[path] = next_index(0, reply.standing.index)
             self._take_list(path, reply)
+        self._reads.trail.begin(self._indexes[SERVICES])
         self._intake.note_default_policy(self._client)
         self._require_nodes()
 
@@ -119,11 +124,11 @@ class Watch:
                 raise
 
     async def _follow(self, path: str) -> None:
-        bucket = TokenBucket(_PER_SECOND, _BURST, self._context.clock)
+        rest = max(min(self._costs[path] / _SHARE, _LONGEST_REST), 1 / _PER_SECOND)
+        bucket = TokenBucket(1 / rest, _BURST, self._context.clock)
         refusals = 0
         while True:
-            pause = bucket.take()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(bucket.take())
             last = self._indexes[path]
             try:
                 reply = await self._client.read_list(path, index=last)
@@ -141,8 +146,8 @@ class Watch:
             self._indexes[path] = next_index(0, found)
             # Taken in any case: what a token may see changes without the index.
             self._enqueue(self._take_list(path, reply))
-            if path == SERVICES and found != last and (pause or not self._is_of_hot(found)):
-                self._suspicion.set()
+            if path == SERVICES:
+                self._sweeps.note(found)
             if path == NODES and not self._nodes:
                 self._take_list(path, await self._client.read_list(path, is_plain=True))
                 self._require_nodes()
@@ -204,26 +209,14 @@ class Watch:
             if name not in self._hot or name not in self._services:
                 self._reads.urgent.put(name)
 
-    def _is_of_hot(self, index: int) -> bool:
-        """Return whether a service that is waited for explains this index of the catalog."""
-        return any(
-            self._intake.readings.of(name).index == index for name in self._services if name in self._hot
-        )
-
-    async def _sweep(self) -> None:
-        """Read everything that is not waited for when it may have changed, not too often."""
-        while True:
-            await self._suspicion.wait()
-            self._suspicion.clear()
-            cold = sorted(name for name in self._services if name not in self._hot)
-            for name in cold:
-                self._reads.sweep.put(name)
-            # So that, however fast the catalog moves, half of the time goes into something else.
-            await asyncio.sleep(max(2 * len(cold) / self._config.sweep_rate, _LEAST_REST))
+    def _cold(self) -> list[str]:
+        """Return the services that are not waited for, sorted."""
+        return sorted(name for name in self._services if name not in self._hot)
 
     def _start_over(self) -> None:
         """The servers count anew, so nothing says what happened meanwhile: read everything."""
         self._intake.readings.forget_indexes()
+        self._reads.trail.begin(0)
         for name in self._services | set(self._intake.readings.names):
             self._reads.sweep.put(name)
 
@@ -238,13 +231,12 @@ class Watch:
                 await asyncio.sleep(self._config.sweep_interval)
 
     def _report(self) -> SourceReport:
-        waits, services = len(self._hot), len(self._services)
         details = {
             "agent": self._client.agent,
-            "strategy": "all services waited for" if waits >= services else "hot services waited for",
+            "strategy": f"{self._hot.strategy} services waited for",
             "connections": f"{self._budget.current} of {self._budget.configured}",
-            "waited_for": str(waits),
-            "read_in_turn": str(max(services - waits, 0)),
+            "waited_for": str(len(self._hot)),
+            "read_in_turn": str(self._hot.read_in_turn),
         }
         if self._is_filtered:
             details["acl"] = "the token may not see every service"

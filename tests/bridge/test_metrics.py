@@ -11,7 +11,7 @@ from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Delta, Kind, Publication, ResourceKey, resource, snapshot
 
 ROOT = Path(__file__).parents[2]
-BOUNDED = {"source", "kind", "reason", "sink", "type", "task", "result", "stage"}
+BOUNDED = {"source", "kind", "reason", "sink", "type", "task", "result", "stage", "strategy", "what"}
 
 
 @pytest.fixture
@@ -29,6 +29,9 @@ def move_everything(metrics: Metrics) -> None:
     adapter.success()
     adapter.error("timeout")
     adapter.rejected("address")
+    adapter.strategy("all")
+    adapter.strategy("hot")
+    adapter.level("connections", 75)
     mcp: McpMetrics = metrics.mcp
     mcp.push("ServiceEntry", 1000, 0.02)
     mcp.acked("ServiceEntry", 0.2, {"vms": 0.4})
@@ -56,6 +59,9 @@ def test_everything_counts_what_it_says(metrics: Metrics) -> None:
     source = {"source": "vms", "kind": "inventory"}
     assert value(metrics, "adapter_attempts_total", **source) == 1
     assert value(metrics, "adapter_successes_total", **source) == 1
+    assert value(metrics, "adapter_strategy", **source, strategy="all") == 0
+    assert value(metrics, "adapter_strategy", **source, strategy="hot") == 1
+    assert value(metrics, "adapter_level", **source, what="connections") == 75
     assert value(metrics, "adapter_last_attempt_timestamp_seconds", **source) == 1234.5
     assert value(metrics, "adapter_last_success_timestamp_seconds", **source) == 1234.5
     assert value(metrics, "adapter_errors_total", **source, reason="timeout") == 1

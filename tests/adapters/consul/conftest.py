@@ -35,6 +35,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.levels: dict[str, object] = {}
 
     def attempt(self) -> None:
         self.seen.append("attempt")
@@ -47,6 +48,12 @@ class Counts:
 
     def rejected(self, reason: str) -> None:
         self.seen.append(f"rejected {reason}")
+
+    def strategy(self, name: str) -> None:
+        self.levels["strategy"] = name
+
+    def level(self, what: str, value: float) -> None:
+        self.levels[what] = value
 
 
 class Watch:

@@ -106,6 +106,27 @@ async def test_a_token_may_rotate(fake: Any, watch: Any, eventually: Any, tmp_pa
     await eventually(lambda: seen.addresses("shop") == {A, B})
 
 
+async def test_a_token_rotated_while_a_query_waits_is_used_at_once(
+    fake: Any, watch: Any, eventually: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("first")
+    fake.tokens = {"first"}
+    await fake.register("shop", A)
+    seen = watch(fake, token_file=str(tmp_path / "token"), wait="30s")
+    await eventually(lambda: fake.open == 5)
+
+    (tmp_path / "token").write_text("second")
+    fake.tokens = {"second"}
+    fake.fault = lambda request: (
+        (403, {}, b"ACL not found") if request.headers["X-Consul-Token"] == "first" else None
+    )
+    await fake.register("shop", B)
+
+    await eventually(lambda: seen.addresses("shop") == {A, B})
+    assert seen.state == "synced"
+    assert not any("error" in what for what in seen.counts.seen)
+
+
 @pytest.mark.parametrize("content", [None, b"to\x00ken", "t\u00f6ken".encode(), b"\xff"])
 async def test_a_token_file_without_a_token_is_denied(
     fake: Any, watch: Any, eventually: Any, tmp_path: Path, content: bytes | None

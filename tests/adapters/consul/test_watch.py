@@ -29,6 +29,13 @@ async def test_all_services_are_waited_for_within_the_budget(fake: Any, watch: A
     assert seen.details["strategy"] == "all services waited for"
     assert seen.details["connections"] == "150 of 150"
     assert seen.details["agent"] == fake.url
+    assert seen.counts.levels == {
+        "strategy": "all",
+        "connections": 150,
+        "connections_configured": 150,
+        "waited_for": 20,
+        "read_in_turn": 0,
+    }
 
 
 async def test_never_more_connections_than_the_budget(fake: Any, watch: Any, eventually: Any) -> None:
@@ -42,6 +49,8 @@ async def test_never_more_connections_than_the_budget(fake: Any, watch: Any, eve
 
     assert seen.details["strategy"] == "hot services waited for"
     assert seen.details["read_in_turn"] == "56"
+    assert seen.counts.levels["strategy"] == "hot"
+    assert seen.counts.levels["read_in_turn"] == 56
     assert fake.most_open <= SMALL
 
 
