@@ -84,7 +84,8 @@ class ConsulConfig(AdapterConfig):
     sweep_interval: Duration = 600.0
     """Time in which every service is read once although nothing told of a change. Default: 10m."""
     sweep_rate: float = Field(default=200.0, gt=0)
-    """Most reads a second of services that may have changed and have no connection. Default: 200."""
+    """Most reads a second of services that may have changed and are not waited for; a tenth of it where that
+    is only possible. Default: 200."""
     max_size: int = Field(default=64 * 1024 * 1024, gt=0)
     """Largest answer in bytes; a larger one is refused. Default: 64 MiB."""
 

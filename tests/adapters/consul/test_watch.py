@@ -94,6 +94,40 @@ async def test_a_service_that_changed_is_waited_for_from_then_on(
     await eventually(lambda: any(asked == path and "index" in query for asked, query in fake.requests))
 
 
+async def test_a_change_of_a_service_that_is_waited_for_makes_no_other_one_read(
+    fake: Any, watch: Any, eventually: Any
+) -> None:
+    await many(fake, 40)
+    seen = watch(fake, wait="30s", connections=SMALL)
+    await eventually(lambda: seen.details.get("waited_for") == "4")
+    await eventually(lambda: fake.open == 8)
+    before = len(fake.requests)
+
+    await fake.register("s00", B)
+    await eventually(lambda: seen.addresses("s00") == {A, B})
+    await asyncio.sleep(0.5)  # What must not happen can't be waited for.
+
+    asked = {path for path, _ in fake.requests[before:] if path.startswith("/v1/health/service/")}
+    assert asked == {"/v1/health/service/s00"}
+
+
+async def test_a_change_hidden_behind_one_of_a_service_that_is_waited_for_is_found(
+    fake: Any, watch: Any, eventually: Any
+) -> None:
+    names = await many(fake, 40)
+    seen = watch(fake, wait="30s", connections=SMALL, sweep_rate=2000)
+    await eventually(lambda: seen.details.get("waited_for") == "4")
+
+    fake.services[names[-1]].popitem()
+    fake.services[names[-1]]["node-b/x"] = {"Service": {"ID": "x", "Address": B, "Port": 1}}
+    fake.nodes["node-b"] = {"Node": "node-b", "Address": B}
+    fake.index += 1
+    fake.indexes[names[-1]] = fake.index  # And nobody is woken before the next write.
+    await fake.register("s00", B)
+
+    await eventually(lambda: seen.addresses(names[-1]) == {B})
+
+
 async def test_a_changed_node_touches_its_services_alone(fake: Any, watch: Any, eventually: Any) -> None:
     names = await many(fake, 40)
     await fake.register(names[-1], "", ID="x")  # Its address is the node's.
