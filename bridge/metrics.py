@@ -1,8 +1,8 @@
 """Every metric of the bridge, declared once, in a registry of its own.
 
-Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `strategy`, `what`, `sink`,
-`stage`, `task` and `result` come from the configuration or are one of a few fixed words. No service, host, instance or
-client is ever a label. METRICS.md is made from `describe()`.
+Labels are bounded: `source`, `kind` (of registry), `type` (of resource), `reason`, `strategy`, `what`,
+`sink`, `stage`, `task` and `result` come from the configuration or are one of a few fixed words. No service,
+host, instance or client is ever a label. METRICS.md is made from `describe()`.
 """
 
 import sys

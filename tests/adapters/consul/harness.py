@@ -68,8 +68,8 @@ class FakeConsul:
         await asyncio.to_thread(self._thread.join)
         self._loop.close()
         self._transports.clear()
-        # A busy machine leaves some of the fake's own sockets half closed. Only these are passed over, by their
-        # port and the form of a transport whose loop is closed: what the adapter leaks fails the test.
+        # A busy machine leaves some of the fake's own sockets half closed. Only these are passed over, by
+        # their port and the form of a transport whose loop is closed: what the adapter leaks fails the test.
         with warnings.catch_warnings():
             for own in (rf".*laddr=\('127.0.0.1', {self._port}\)", r"unclosed transport <\w+ fd=\d+>$"):
                 warnings.filterwarnings("ignore", own, ResourceWarning)
