@@ -202,4 +202,5 @@ async def _keep_gauges(view: RunningBridge, metrics: Metrics) -> None:
             metrics.pipeline.source_state(source.name, SourceState(source.state))
             metrics.pipeline.source_size(source.name, source.services, source.instances, source.held)
         metrics.pipeline.quarantined_services(view.quarantined())
+        metrics.pipeline.conflicts(view.conflict_counts())
         await asyncio.sleep(_GAUGES)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import ProcessCollector, disable_created_metrics
 
 from meshbridge.bridge.declarations import Declaration, Declarations
+from meshbridge.bridge.pipeline.conflicts import CONFLICT_KINDS
 from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Kind, Publication
 
@@ -164,6 +165,9 @@ class PipelineMetrics:
         self._quarantined = declare.gauge(
             "meshbridge_quarantined_services", "Mesh services whose last valid form is served, or none."
         )
+        self._conflicts = declare.gauge(
+            "meshbridge_conflicts", "What sources say differently of one mesh service.", "kind"
+        )
         resources = declare.gauge("meshbridge_resources", "Resources published.", "type")
         self._resources = {kind: resources.labels(kind.value) for kind in Kind}
         self._generation = declare.gauge(
@@ -199,6 +203,11 @@ class PipelineMetrics:
     def quarantined_services(self, count: int) -> None:
         """So many mesh services are in quarantine now."""
         self._quarantined.set(count)
+
+    def conflicts(self, counts: Mapping[str, int]) -> None:
+        """There are so many conflicts of each kind now."""
+        for kind in CONFLICT_KINDS:
+            self._conflicts.labels(kind).set(counts.get(kind, 0))
 
     def published(self, publication: Publication) -> None:
         """A snapshot went to the sinks."""

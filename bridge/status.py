@@ -1,9 +1,18 @@
 """A running bridge as the admin interface sees it."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from meshbridge.bridge.admin.view import Readiness, ResourceStatus, ServiceStatus, SourceStatus
+import msgspec
+
+from meshbridge.bridge.admin.view import (
+    ConflictStatus,
+    Readiness,
+    ResourceStatus,
+    ServiceStatus,
+    SourceStatus,
+)
 from meshbridge.bridge.pipeline.convert import entry_name
 from meshbridge.bridge.pipeline.explain import Explanation, Step, explain
 from meshbridge.bridge.pipeline.mesh import Built
@@ -41,6 +50,19 @@ class RunningBridge:
         """All mesh services, by namespace and host; as they are when this is called."""
         services = dict(self._publisher.mesh.services)
         return (self._service(key, services[key]) for key in sorted(services))
+
+    def conflicts(self) -> Iterator[ConflictStatus]:
+        """All conflicts between sources, by namespace and host; as they are when this is called."""
+        services = dict(self._publisher.mesh.services)
+        for key in sorted(services):
+            for found in services[key].service.conflicts:
+                said = msgspec.structs.asdict(found)
+                yield ConflictStatus(key.namespace, key.host, **said, sources=_sources(services[key]))
+
+    def conflict_counts(self) -> Counter[str]:
+        """How many conflicts there are of each kind."""
+        services = self._publisher.mesh.services.values()
+        return Counter(found.kind for built in services for found in built.service.conflicts)
 
     def resources(self, kind: Kind) -> Iterator[ResourceStatus]:
         """All published resources of a kind, by namespace and name; as they are when this is called."""

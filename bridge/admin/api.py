@@ -25,6 +25,7 @@ COLLECTIONS: Mapping[str, Callable[[BridgeView], Iterable[Item]]] = {
     "workloadentries": lambda view: view.resources(Kind.WORKLOAD_ENTRY),
     "workloadgroups": lambda view: view.resources(Kind.WORKLOAD_GROUP),
     "services": lambda view: view.services(),
+    "conflicts": lambda view: view.conflicts(),
     "sources": lambda view: view.sources(),
     "clients": lambda view: view.clients(),
 }

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from meshbridge.bridge.admin.view import ResourceStatus, ServiceStatus, SourceStatus
+from meshbridge.bridge.admin.view import ConflictStatus, ResourceStatus, ServiceStatus, SourceStatus
 from meshbridge.bridge.wording import did_you_mean, listing
 from meshbridge.mcp.clients import ClientStatus
 
 MAX_WAIT = 60.0
 """Seconds that a long poll lasts at most."""
 
-Item = ResourceStatus | ServiceStatus | SourceStatus | ClientStatus
+Item = ResourceStatus | ServiceStatus | ConflictStatus | SourceStatus | ClientStatus
 
 _POLL = frozenset({"generation", "wait"})
 _FILTERS: Mapping[str, frozenset[str]] = {
@@ -91,6 +91,8 @@ def names(item: Item) -> tuple[str, ...]:
             return (found["metadata"]["name"], *found["spec"].get("hosts", ()))
         case ServiceStatus(name=name, host=host):
             return (name, host)
+        case ConflictStatus(host=host):
+            return (host,)
         case SourceStatus(name=name):
             return (name,)
     return (item.id,)
@@ -100,7 +102,7 @@ def namespace(item: Item) -> str:
     """Return an item's namespace, "" for what has none."""
     if isinstance(item, ResourceStatus):
         return str(item.object["metadata"]["namespace"])
-    return item.namespace if isinstance(item, ServiceStatus) else ""
+    return item.namespace if isinstance(item, ServiceStatus | ConflictStatus) else ""
 
 
 def sources(item: Item) -> tuple[str, ...]:

@@ -68,6 +68,25 @@ class ResourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Unix seconds at which this bridge first published it."""
 
 
+class ConflictStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that sources say differently of a mesh service: who wins, and why."""
+
+    namespace: str
+    host: str
+    kind: str
+    """port, protocol, identity, or settings."""
+    field: str
+    winner: str
+    """Who decides: `source/service`, with the instance where it is about one."""
+    value: str
+    loser: str
+    other: str
+    """What the loser wants instead."""
+    why: str
+    sources: Sequence[str]
+    """Of the whole mesh service."""
+
+
 class Readiness(msgspec.Struct, frozen=True, rename="camel"):
     """Whether answers are given, and what they wait for."""
 
@@ -90,6 +109,9 @@ class BridgeView(Protocol):
 
     def services(self) -> Iterable[ServiceStatus]:
         """All mesh services, by namespace and host; made one by one, as they are taken."""
+
+    def conflicts(self) -> Iterable[ConflictStatus]:
+        """All conflicts between sources, by namespace and host; made one by one, as they are taken."""
 
     def resources(self, kind: Kind) -> Iterable[ResourceStatus]:
         """All published resources of a kind, by namespace and name; made one by one, as they are taken."""

@@ -27,6 +27,7 @@ def add_to(app: typer.Typer) -> None:
         "\n\b\nRESOURCE is one of:\n"
         "  serviceentries (se), workloadentries (we), workloadgroups (wg): as served\n"
         "  services (svc): what they are made of\n"
+        "  conflicts: what sources say differently of one service, who wins, and why\n"
         "  sources: the registries and how they fare\n"
         "  clients: the istiods that are connected, and what they have taken"
     )(get)

@@ -99,6 +99,13 @@ def _service_state(item: Item) -> str:
     return "served" if item["created"] else "waiting"  # Nothing is published before the gate is open.
 
 
+def _conflict_row(item: Item, now: float) -> Row:
+    del now  # A conflict has no age.
+    wins = f"{item['value']} of {item['winner']}"
+    loses = f"{item['other']} of {item['loser']}"
+    return [item["namespace"], item["host"], item["field"], wins, loses, item["why"]]
+
+
 def _source_row(item: Item, now: float) -> Row:
     numbers = [str(item[key]) for key in ("services", "instances", "held")]
     return [item["name"], item["kind"], item["state"], *numbers, age(item["lastSuccess"], now)]
@@ -163,6 +170,17 @@ LISTINGS = (
         ),
         row=_service_row,
         identity=lambda item: f"{item['namespace']}/{item['name']}",
+        poll_seconds=2.0,
+    ),
+    Listing(
+        name="conflicts",
+        singular="conflict",
+        aliases=(),
+        headers=("NAMESPACE", "HOST", "FIELD", "WINS", "LOSES", "WHY"),
+        row=_conflict_row,
+        identity=lambda item: "/".join(
+            str(item[key]) for key in ("namespace", "host", "field", "loser", "other")
+        ),
         poll_seconds=2.0,
     ),
     Listing(

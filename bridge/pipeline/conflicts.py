@@ -5,8 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from meshbridge.bridge.pipeline.values import Member, ServiceSettings
+from meshbridge.schemas.istio import ServicePort
 from meshbridge.schemas.registry import Note, ServiceKey
 
+CONFLICT_KINDS = ("identity", "port", "protocol", "settings")
+"""What `Conflict.kind` may be."""
 MAX_CONFLICTS = 20
 """Conflicts that are kept of one service."""
 
@@ -75,6 +78,12 @@ def port_conflicts(
                 others.setdefault(value, []).append(group)
     for other, groups in others.items():
         yield Conflict(kind, f"{kind} {name}", winner, chosen, _named(groups), other, _FIRST)
+
+
+def number_conflict(winner: ServicePort, of: ServiceKey, loser: ServicePort, by: ServiceKey) -> Conflict:
+    """Return that two sources use one number for ports of different names."""
+    value, other = (f"{port.name} {port.protocol or 'auto'}" for port in (winner, loser))
+    return Conflict("port", f"port {winner.number}", str(of), value, str(by), other, _FIRST)
 
 
 def identity_conflict(winner: Member, of: ServiceKey, loser: Member, by: ServiceKey) -> Conflict:

@@ -56,7 +56,9 @@ class RollOver:
         self, key: MeshKey, members: Iterable[Member], trust_domain: str, now: float
     ) -> tuple[str, ...]:
         """Take the newest endpoints of a service and return the ids it had and that are still accepted."""
-        accounts = {member.service_account for member in members if member.health.is_served} - {""}
+        accounts = {
+            member.service_account for member in members if member.service_account and member.health.is_served
+        }
         known = self._known.get(key)
         if not (accounts or known):
             return ()

@@ -5,7 +5,7 @@ one decides what can be decided only once; where others differ, the difference i
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -48,10 +48,12 @@ def merge(key: MeshKey, contributions: Sequence[Contribution]) -> MeshService:
     """Return the mesh service made of these contributions, in order of precedence (at least one)."""
     settings = contributions[0].members[0].settings
     used = list(_used(contributions, settings.merge))
-    members, doubles = _distinct(used)
+    members, doubles = _distinct(used[0].members) if len(used) == 1 else _distinct_of_several(used)
     ports, port_notes, port_conflicts = service_ports(contributions, settings)
-    found = itertools.chain(doubles, settings_conflicts(contributions), port_conflicts)
-    conflicts = tuple(itertools.islice(found, MAX_CONFLICTS))
+    conflicts: tuple[Conflict, ...] = ()
+    if len(contributions) > 1:
+        found = itertools.chain(doubles, settings_conflicts(contributions), port_conflicts)
+        conflicts = tuple(itertools.islice(found, MAX_CONFLICTS))
     notes = [*_name_collisions(contributions), *(conflict.note() for conflict in conflicts), *port_notes]
     notes.extend(Note(key.host, reason) for reason in settings.refused_hosts)
     return MeshService(
@@ -93,7 +95,18 @@ def _standby(contributions: Sequence[Contribution], used: Sequence[Contribution]
     return tuple(found.group for found in contributions if found.group.source != preferred)
 
 
-def _distinct(contributions: Sequence[Contribution]) -> tuple[list[Member], Iterator[Conflict]]:
+def _distinct(members: Iterable[Member]) -> tuple[list[Member], list[Conflict]]:
+    """Return one member of a contribution for each address and ports: a served one, then the smaller id."""
+    best: dict[tuple[str, tuple[int, ...]], Member] = {}
+    for member in members:
+        where = (member.address, tuple([port.number for port in member.ports]))
+        rival = best.get(where)
+        if rival is None or (not member.health.is_served, member.id) < (not rival.health.is_served, rival.id):
+            best[where] = member
+    return [best[where] for where in sorted(best)], []
+
+
+def _distinct_of_several(contributions: Sequence[Contribution]) -> tuple[list[Member], list[Conflict]]:
     """Return one member for each address and ports, and what the sources disagree on about one.
 
     A served one wins, then that of the source listed first, then the smaller id.
@@ -115,7 +128,7 @@ def _distinct(contributions: Sequence[Contribution]) -> tuple[list[Member], Iter
             best[where] = winner
             if winner[1].service_account != loser[1].service_account and len(doubles) < MAX_CONFLICTS:
                 doubles.append(identity_conflict(winner[1], winner[2], loser[1], loser[2]))
-    return [best[where][1] for where in sorted(best)], iter(doubles)
+    return [best[where][1] for where in sorted(best)], doubles
 
 
 def _name_collisions(contributions: Sequence[Contribution]) -> list[Note]:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from meshbridge.bridge.config.rules import Defaults, Rule
 from meshbridge.bridge.pipeline.decision import Decision, combine, host_template
 from meshbridge.bridge.pipeline.hosts import HostPolicy
-from meshbridge.bridge.pipeline.looks import Looks
+from meshbridge.bridge.pipeline.looks import Look
 from meshbridge.bridge.pipeline.matching import group_tests, instance_tests
 from meshbridge.bridge.pipeline.ports import named_ports, port_metadata
 from meshbridge.bridge.pipeline.settings import make_settings
 from meshbridge.bridge.pipeline.template import Template, compile_template
-from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey, ServiceSettings
+from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
 from meshbridge.bridge.pipeline.variables import is_same_for_all, variables
 from meshbridge.schemas import naming
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Labels, Port
@@ -43,7 +43,6 @@ class Rules:
         """Seconds for which an identity that a service no longer has is accepted."""
         self.default_host = host_template(defaults.preset, defaults.host)
         self.default_namespace = compile_template(defaults.namespace)
-        self.looks = Looks(defaults)
 
     def for_group(self, group: InstanceGroup) -> "GroupRules":
         """Return the rules that can concern this group."""
@@ -82,7 +81,7 @@ class GroupRules:
         self._group = group
         self._applicable = applicable
         self._attributes = dict(group.attributes)
-        self._settings: dict[int, ServiceSettings] = {}
+        self._looks: dict[int, Look] = {}
         self._keys: dict[tuple[str, str], tuple[MeshKey, str]] = {}
         self._shared_keys: dict[int, tuple[MeshKey, str]] = {}
         self._named_ports: dict[tuple[int, tuple[Port, ...], Labels], tuple[Port, ...]] = {}
@@ -107,22 +106,20 @@ class GroupRules:
         key, refusal = self._mesh_key(decision, value)
         if refusal:
             return Dropped(instance.id, refusal)
-        settings = self._settings_for(decision, value)
-        looks = self._rules.looks
-        weight, remarks = looks.weight(decision, instance, value)
-        health = looks.health(decision, instance)
+        look = self._look(decision, value)
+        weight, remarks = look.weight(instance, value)
         return Member(
             mesh=key,
-            settings=settings,
+            settings=look.settings,
             id=instance.id,
             address=instance.address,
             ports=ports,
-            labels=looks.labels(decision, settings, self._group.key.source, instance, value),
-            locality=looks.locality(decision, instance, value),
+            labels=look.labels(instance, value),
+            locality=look.locality(instance, value),
             network=_rendered(decision.network, value, instance.network),
             weight=weight,
             service_account=_rendered(decision.service_account, value, instance.service_account),
-            health=health,
+            health=look.health(instance),
             remarks=remarks,
         )
 
@@ -154,12 +151,14 @@ class GroupRules:
             return key, "its namespace is empty"
         return key, self._rules.hosts.refusal(key.host)
 
-    def _settings_for(self, decision: Decision, value: Callable[[str], str]) -> ServiceSettings:
-        found = self._settings.get(id(decision))
+    def _look(self, decision: Decision, value: Callable[[str], str]) -> Look:
+        found = self._looks.get(id(decision))
         if found is None:
             rules = self._rules
-            found = make_settings(decision, self._attributes, value, rules.defaults, rules.hosts)
-            self._settings[id(decision)] = found
+            settings = make_settings(decision, self._attributes, value, rules.defaults, rules.hosts)
+            found = self._looks[id(decision)] = Look(
+                decision, settings, self._group.key.source, rules.defaults
+            )
         return found
 
     def _ports(self, decision: Decision, instance: Instance) -> tuple[Port, ...]:

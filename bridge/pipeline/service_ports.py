@@ -6,9 +6,15 @@ that source's instances differ, Istio finds out. Instances that are not served c
 does not change when an instance comes or goes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from meshbridge.bridge.pipeline.conflicts import Conflict, Contribution, port_conflicts
+from meshbridge.bridge.pipeline.conflicts import (
+    Conflict,
+    Contribution,
+    number_conflict,
+    port_conflicts,
+)
 from meshbridge.bridge.pipeline.values import ServiceSettings
 from meshbridge.schemas.istio import ServicePort
 from meshbridge.schemas.registry import Note, Port, ServiceKey
@@ -25,19 +31,36 @@ def service_ports(
     chosen = dict(settings.service_ports)
     ports: dict[int, ServicePort] = {}
     notes: list[Note] = []
-    for name in sorted(said):
+    taken: list[Conflict] = []
+    for name in _in_order(said, contributions):
         first = _of_first_source(said[name])
         number = chosen.get(name) or min(port.number for port in first)
         protocol, remarks = _protocol(name, first, settings)
         notes.extend(remarks)
         notes.extend(() if name in chosen else _number_notes(name, number, first))
-        if number in ports:
-            notes.append(Note(name, f"its port {number} is taken by {ports[number].name}; left out"))
-        else:
+        if number not in ports:
             ports[number] = ServicePort(number=number, name=name, protocol=protocol)
+            continue
+        winner = ports[number]
+        holder, loser = next(iter(said[winner.name])), next(iter(said[name]))
+        if holder.source == loser.source:
+            notes.append(Note(name, f"its port {number} is taken by {winner.name}; left out"))
+        else:
+            wanted = ServicePort(number=number, name=name, protocol=protocol)
+            taken.append(number_conflict(winner, holder, wanted, loser))
     made = {port.name: port for port in ports.values()}
-    conflicts = _conflicts(said, made, chosen) if len(contributions) > 1 else iter(())
+    conflicts = itertools.chain(taken, _conflicts(said, made, chosen))
     return tuple(ports[number] for number in sorted(ports)), notes, conflicts
+
+
+def _in_order(said: Mapping[str, _Said], contributions: Sequence[Contribution]) -> Iterable[str]:
+    """Return the names, those of the source listed first first."""
+    ranks: dict[str, int] = {}
+    for contribution in contributions:
+        ranks.setdefault(contribution.group.source, len(ranks))
+    if len(ranks) == 1:
+        return sorted(said)
+    return sorted(said, key=lambda name: (ranks[next(iter(said[name])).source], name))
 
 
 def _said(contributions: Sequence[Contribution]) -> dict[str, _Said]:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import trustme
 
-from meshbridge.bridge.admin.view import Readiness, ResourceStatus, ServiceStatus, SourceStatus
+from meshbridge.bridge.admin.view import (
+    ConflictStatus,
+    Readiness,
+    ResourceStatus,
+    ServiceStatus,
+    SourceStatus,
+)
 from meshbridge.bridge.pipeline.explain import Explanation, Step
 from meshbridge.mcp.clients import ClientStatus, TypeStatus
 from meshbridge.schemas.resource import Kind
@@ -95,6 +101,22 @@ class FakeView:
                 created=CREATED,
                 problems=["label x is not one"],
                 quarantined=False,
+            )
+        ]
+
+    def conflicts(self) -> list[ConflictStatus]:
+        return [
+            ConflictStatus(
+                namespace="meshbridge",
+                host="shop.vms.mesh",
+                kind="port",
+                field="port http",
+                winner="vms/shop",
+                value="80",
+                loser="old/SHOP",
+                other="81",
+                why="its source is listed first",
+                sources=["vms", "old"],
             )
         ]
 

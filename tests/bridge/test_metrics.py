@@ -44,6 +44,7 @@ def move_everything(metrics: Metrics) -> None:
     pipeline.tripped("vms")
     pipeline.quarantined("refused")
     metrics.pipeline.quarantined_services(1)
+    metrics.pipeline.conflicts({"port": 3})
     metrics.pipeline.problems("merge", 1)
     metrics.pipeline.source_state("vms", SourceState.STALE)
     metrics.pipeline.source_size("vms", services=3, instances=9, held=2)
@@ -81,6 +82,8 @@ def test_everything_counts_what_it_says(metrics: Metrics) -> None:
     assert value(metrics, "guard_trips_total", source="vms") == 1
     assert value(metrics, "quarantines_total", reason="refused") == 1
     assert value(metrics, "quarantined_services") == 1
+    assert value(metrics, "conflicts", kind="port") == 3
+    assert value(metrics, "conflicts", kind="identity") == 0
     assert value(metrics, "conversion_problems_total", stage="merge") == 1
     assert value(metrics, "source_state", source="vms") == 2
     assert value(metrics, "source_services", source="vms") == 3

@@ -30,6 +30,10 @@ SERVICES = """\
 NAMESPACE   NAME  HOST           PORTS    READY/TOTAL  HELD  STATE   PROBLEMS  SOURCE  AGE
 meshbridge  shop  shop.vms.mesh  80/http  1/2          1     served  1         vms     AGE
 """
+CONFLICTS = """\
+NAMESPACE   HOST           FIELD      WINS            LOSES           WHY
+meshbridge  shop.vms.mesh  port http  80 of vms/shop  81 of old/SHOP  its source is listed first
+"""
 SOURCES = """\
 NAME   KIND       STATE   SERVICES  INSTANCES  HELD  LAST-SUCCESS
 old    inventory  stale   2         4          0     never
@@ -47,6 +51,7 @@ istiod-1  10.1.1.1:5000  stable    AGE        1/2     3      25ms     invalid ho
         ("serviceentries serviceentry se SE", SERVICE_ENTRIES),
         ("workloadentries workloadentry we", WORKLOAD_ENTRIES),
         ("services service svc", SERVICES),
+        ("conflicts conflict", CONFLICTS),
         ("sources source", SOURCES),
         ("clients client", CLIENTS),
     ],

@@ -23,6 +23,13 @@ def test_other_hosts_are_allowed_by_default(host: str) -> None:
     assert HostPolicy().refusal(host) == ""
 
 
+def test_empty_lists_deny_nothing_and_allow_nothing() -> None:
+    assert HostPolicy(deny=[]).refusal("localhost") == ""
+    assert HostPolicy(allow=[], deny=[]).refusal("shop.mesh") == (
+        "its host shop.mesh is none that safety.hosts allows"
+    )
+
+
 def test_deny_goes_before_allow() -> None:
     policy = HostPolicy(allow=["*.mesh"], deny=["/db-[0-9]+[.]mesh/"])
 

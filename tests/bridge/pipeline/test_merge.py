@@ -188,6 +188,18 @@ def test_ports_and_protocols_are_those_of_the_source_listed_first_ready_or_not(h
     assert {(one.winner, one.loser) for one in found.conflicts} == {("eureka/SHOP", "vms/shop")}
 
 
+def test_number_that_two_sources_use_for_different_ports_goes_to_the_source_listed_first() -> None:
+    first = Contribution(VMS, (member("a", "10.0.0.1", Port("tcp", 80, "TCP")),))
+    second = Contribution(EUREKA, (member("e", "10.0.0.9", Port("http", 80, "HTTP")),))
+
+    found = merge(KEY, [first, second])
+
+    assert found.ports == (ServicePort(80, "tcp", "TCP"),)
+    assert [(one.field, one.winner, one.value, one.loser, one.other) for one in found.conflicts] == [
+        ("port 80", "vms/shop", "tcp TCP", "eureka/SHOP", "http HTTP")
+    ]
+
+
 def test_port_that_a_rule_chose_is_no_conflict() -> None:
     chosen = ServiceSettings(service_ports=(("http", 80),))
     first = Contribution(EUREKA, (member("e", "10.0.0.9", Port("http", 8080, "HTTP"), settings=chosen),))

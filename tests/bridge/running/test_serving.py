@@ -175,6 +175,26 @@ async def test_quarantined_service_is_shown_with_its_reason(site: Any, eventuall
         assert bridge.view.quarantined() == 1
 
 
+async def test_what_sources_say_differently_is_shown_with_who_wins(site: Any, eventually: Any) -> None:
+    site.inventory("a.yaml", {"shop": ["10.0.0.1"]})
+    site.inventory("b.yaml", {"shop": ["10.0.0.2"]})
+    rules = [
+        {"match": {"source": "b"}, "set": {"host": "one.mesh", "protocol": "http"}},
+        {"set": {"host": "one.mesh", "ports": {}}},
+    ]
+    site.configure(site.source("a", "a.yaml"), site.source("b", "b.yaml"), rules=rules)
+
+    async with site.connected() as (bridge, client):
+        await eventually(lambda: site.held(client) == {"one.mesh": ["10.0.0.1", "10.0.0.2"]})
+
+        [conflict] = bridge.view.conflicts()
+        assert (conflict.namespace, conflict.host, conflict.kind) == ("meshbridge", "one.mesh", "port")
+        assert (conflict.winner, conflict.value) == ("a/shop", "tcp TCP")
+        assert (conflict.loser, conflict.other) == ("b/shop", "http HTTP")
+        assert conflict.sources == ["a", "b"]
+        assert bridge.view.conflict_counts() == {"port": 1}
+
+
 async def test_problems_of_a_service_include_what_its_registry_has_wrong(site: Any, eventually: Any) -> None:
     machines = "[{address: 10.0.0.1}, {address: 10.0.0.2, port: 0}]"
     listed = f"services:\n- {{name: shop, port: 80, instances: {machines}}}\n"
