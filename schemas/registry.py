@@ -25,7 +25,7 @@ def labels(pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> Labels:
     """Return the pairs as one shared, sorted label set; a later key overrides an earlier one."""
     items = sorted(dict(pairs).items())
     # `str` makes plain texts of enum members, which can't be interned.
-    found = tuple((sys.intern(str(key)), sys.intern(str(value))) for key, value in items)
+    found = tuple([(sys.intern(str(key)), sys.intern(str(value))) for key, value in items])
     if len(_label_sets) >= _MAX_LABEL_SETS:
         _label_sets.clear()  # Unbounded distinct sets (an id in each) must not grow the table for ever.
     return _label_sets.setdefault(found, found)
@@ -122,8 +122,9 @@ def group(
 ) -> InstanceGroup:
     """Return a group whose instances are sorted by id, so that equal registry states compare equal."""
     ordered = tuple(sorted(instances, key=lambda instance: instance.id))
-    kept = tuple(sorted(set(notes)))[:MAX_NOTES]
-    return InstanceGroup(key=key, instances=ordered, attributes=labels(attributes), notes=kept)
+    kept = tuple(sorted(set(notes)))[:MAX_NOTES] if notes else ()
+    said = attributes if isinstance(attributes, tuple) else labels(attributes)
+    return InstanceGroup(key, ordered, said, kept)
 
 
 class FullSync(msgspec.Struct, frozen=True, gc=False):

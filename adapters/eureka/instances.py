@@ -1,42 +1,35 @@
-"""What a Eureka record means: status, address, ports, zone and metadata. Pure, with bounded caches."""
+"""What a Eureka record means: status, address, and what it shares with others. Pure, with bounded caches."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from socket import AF_INET, inet_pton
+from typing import Any, cast
 
 import msgspec
 
-from meshbridge.adapters.eureka.payload import Lease, Raw, Record, Refused
-from meshbridge.schemas.registry import Health, Instance, Labels, Port, labels
+from meshbridge.adapters.eureka.payload import NOTHING, Lease, Raw, Record, Refused
+from meshbridge.adapters.eureka.traits import LEFT_OVER, Wiring, Words, read_wiring, read_words
+from meshbridge.schemas.registry import Health, Instance
 
 OUT_OF_SERVICE = "OUT_OF_SERVICE"
 UNKNOWN = "UNKNOWN"
 DELETED = "DELETED"
-MAX_TEXT = 1_000
-"""Longest value of metadata that is kept, in characters."""
-MAX_PAIRS = 200
-"""Most pairs of metadata of one instance."""
 
 _CONDITIONS: dict[str | None, tuple[str, Health]] = {
     "UP": ("UP", Health.READY),
     OUT_OF_SERVICE: (OUT_OF_SERVICE, Health.DRAINING),
     "STARTING": ("STARTING", Health.UNREADY),
     "DOWN": ("DOWN", Health.UNREADY),
-    UNKNOWN: (UNKNOWN, Health.UNREADY),
 }
+_UNKNOWN = (UNKNOWN, Health.UNREADY)
+"""Any other status, as servers store it."""
 _ACTIONS: dict[str | None, str] = {action: action for action in ("ADDED", "MODIFIED", DELETED)}
-_SECRET = re.compile(r"pass|secret|token|credential|private|api[._-]?key", re.IGNORECASE)
-_LEFT_OVER = "${"
-"""A placeholder that a client's configuration did not resolve."""
-_BYTE = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
-_IPV4 = re.compile(rf"(?!127\.|0\.)(?:{_BYTE}\.){{3}}{_BYTE}")
+_NOT_OTHERS = (0, 127)
+"""First bytes of IPv4 addresses at which no other host can be reached."""
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
 _MAX_CACHED = 50_000
 _NO_LEASE = Lease()
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -59,141 +52,107 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """When the server may evict the instance, unless a heartbeat comes."""
 
 
-class Traits(msgspec.Struct, frozen=True, gc=False):
-    """What instances mostly have in common with others of their service."""
-
-    ports: tuple[Port, ...]
-    labels: Labels
-    metadata: Labels
-    locality: str
-    weight: int | None
-    remarks: tuple[str, ...]
-    refusal: str
-
-
 class Reader:
-    """Makes entries of records; what was worked out for one is used for all that are alike."""
+    """Makes entries of records: 20,000 in one go, so that what records share is read once."""
 
     def __init__(self, label_keys: Iterable[str]) -> None:
         self._label_keys = frozenset(label_keys)
-        self._traits: dict[tuple[bytes, ...], Traits] = {}
-        self._vips: dict[tuple[str | None, str | None], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._shape: tuple[object, ...] = ()
+        self._wiring = read_wiring(NOTHING, NOTHING, NOTHING, None, None)
+        """Of the newest shape: the next record is mostly of the same application, and alike."""
+        self._words: dict[bytes, Words] = {}
 
-    def read(self, record: Record | Refused) -> Entry:
-        """Return what a record says, or why it can't be used."""
-        if isinstance(record, Refused):
-            status, _ = _condition(record.status, None)
-            return Entry(record.id, status, record.action, refusal=record.reason)
-        status, health = _condition(record.status, record.overridden or record.overridden_old)
-        traits = self._traits_of(record)
-        vips, remarks = self._vips_of(record)
-        name = record.instance_id or record.host_name or record.ip or ""
-        address, refusal = _address(record)
-        refusal = refusal or traits.refusal or ("" if name else "it has neither instanceId nor hostName")
-        instance = None
-        if not refusal:
-            instance = Instance(
-                name,
-                address,
-                traits.ports,
-                traits.labels,
-                traits.metadata,
-                locality=traits.locality,
-                weight=traits.weight,
-                health=health,
-            )
-        lease = record.lease or _NO_LEASE
-        return Entry(
-            name,
-            status,
-            _ACTIONS.get(record.action, ""),
-            instance,
-            refusal,
-            traits.remarks + remarks if remarks else traits.remarks,
-            vips,
-            registered=lease.registered,
-            updated=_milliseconds(record.updated),
-            dirty=_milliseconds(record.dirty),
-            expires=lease.renewed and lease.renewed + lease.duration * 1000,
-        )
+    def read(self, records: Sequence[Record | Refused]) -> dict[str, Entry]:
+        """Return what an application's records say, or why they can't be used, by id."""
+        entries = {}
+        known = self._words
+        for record in records:
+            if type(record) is Record:  # `isinstance` would take a tenth of the time of all this.
+                shape = (record.port, record.secure_port, record.data_center, record.vip, record.secure_vip)
+                if shape != self._shape:
+                    self._change_shape(*shape)
+                metadata = bytes(record.metadata)
+                entry = _entry(record, self._wiring, known.get(metadata) or self._learn(metadata))
+                entries[entry.id] = entry
+            else:
+                refused = cast(Refused, record)
+                entries[refused.id] = _unusable(refused)
+        return entries if len(entries) == len(records) else self._newest(records)
 
-    def _traits_of(self, record: Record) -> Traits:
-        key = (
-            bytes(record.metadata),
-            bytes(record.port),
-            bytes(record.secure_port),
-            bytes(record.data_center),
-        )
-        found = self._traits.get(key)
-        if found is None:
-            found = _bounded(self._traits)[key] = self._read_traits(record)
+    def _newest(self, records: Sequence[Record | Refused]) -> dict[str, Entry]:
+        """Return the newest entry of each id, for records of which some have the same."""
+        entries = [entry for record in records for entry in self.read([record]).values()]
+        return {entry.id: entry for entry in sorted(entries, key=lambda entry: entry.updated)}
+
+    def _change_shape(
+        self, port: Raw, secure: Raw, center: Raw, vip: str | None, secure_vip: str | None
+    ) -> None:
+        self._wiring = read_wiring(port, secure, center, vip, secure_vip)
+        # Copies, because each Raw keeps the whole answer in memory.
+        self._shape = (port.copy(), secure.copy(), center.copy(), vip, secure_vip)
+
+    def _learn(self, metadata: bytes) -> Words:
+        if len(self._words) >= _MAX_CACHED:
+            self._words.clear()
+        found = self._words[metadata] = read_words(metadata, self._label_keys)
         return found
 
-    def _vips_of(self, record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the VIP names, and what is wrong with others."""
-        key = (record.vip, record.secure_vip)
-        found = self._vips.get(key)
-        if found is None:
-            found = _bounded(self._vips)[key] = _read_vips(*key)
-        return found
 
-    def _read_traits(self, record: Record) -> Traits:
-        remarks: list[str] = []
-        pairs = dict(_pairs(_object(record.metadata), remarks))
-        ports, refusal = _read_ports(_decoded(bytes(record.port)), _decoded(bytes(record.secure_port)))
-        if not (ports or refusal):
-            remarks.append("neither of its ports is enabled")
-        weight = pairs.get("weight", "")
-        zone = pairs.get("zone") or _amazon_zone(_object(record.data_center))
-        return Traits(
-            ports=ports,
-            labels=labels((key, value) for key, value in pairs.items() if key in self._label_keys),
-            metadata=labels(pairs),
-            locality="/" + zone.replace("/", "-") if zone else "",
-            weight=int(weight) if weight.isdecimal() and weight.isascii() and len(weight) < 10 else None,
-            remarks=tuple(remarks),
-            refusal=refusal,
-        )
+def _unusable(record: Refused) -> Entry:
+    status, _ = _CONDITIONS.get(record.status) or _UNKNOWN
+    return Entry(record.id, status, record.action, refusal=record.reason)
 
 
-def _read_ports(plain: Any, secure: Any) -> tuple[tuple[Port, ...], str]:
-    """Return the enabled ports of `port` and `securePort` and "", or nothing and why."""
-    found = []
-    for value, name in ((plain, "http"), (secure, "https")):
-        if value is None or (isinstance(value, dict) and not _is_enabled(value.get("@enabled", "true"))):
-            continue
-        number = _port_number(value.get("$") if isinstance(value, dict) else value)
-        if number is None:
-            return (), f"its {name} port is no number from 1 to 65535"
-        found.append(Port(name, number, name, tls=name == "https"))
-    return tuple(found), ""
-
-
-def _port_number(value: Any) -> int | None:
-    if isinstance(value, str) and value.isdecimal() and value.isascii() and len(value) < 6:
-        value = int(value)
-    return value if type(value) is int and 0 < value < 65536 else None
-
-
-def _is_enabled(value: Any) -> bool:
-    return str(value).lower() == "true"
-
-
-def _address(record: Record) -> tuple[str, str]:
-    """Return the address to use and "", or "" and why there is none."""
+def _entry(record: Record, wiring: Wiring, words: Words) -> Entry:
+    """Return a record's entry. By position, which takes a third less time than by name."""
+    status, health = _CONDITIONS.get(record.status) or _UNKNOWN
+    if OUT_OF_SERVICE in (record.overridden, record.overridden_old) and status in ("UP", UNKNOWN):
+        health = Health.DRAINING
+    name = record.instance_id or record.host_name or record.ip or ""
     ip = record.ip or ""
-    if _IPV4.fullmatch(ip):
-        return ip, ""
+    try:
+        address = ip if inet_pton(AF_INET, ip)[0] not in _NOT_OTHERS else _address(record)
+    except (OSError, ValueError):
+        address = _address(record)
+    refusal = wiring.refusal or ("" if name and address else _refusal(record, name))
+    locality = words.locality or wiring.locality
+    lease = record.lease or _NO_LEASE
+    return Entry(
+        name,
+        status,
+        _ACTIONS.get(record.action, ""),
+        None
+        if refusal
+        else Instance(
+            name, address, wiring.ports, words.labels, words.metadata, (), locality, "", words.weight, health
+        ),
+        refusal,
+        wiring.remarks + words.remarks if words.remarks else wiring.remarks,
+        wiring.vips,
+        lease.registered,
+        record.updated or 0,
+        record.dirty or 0,
+        lease.renewed and lease.renewed + lease.duration * 1000,
+    )
+
+
+def _refusal(record: Record, name: str) -> str:
+    if not name:
+        return "it has neither instanceId nor hostName"
+    ip, host = record.ip or "", record.host_name or ""
+    return f"neither ipAddr {ip[:80]!r} nor hostName {host[:80]!r} is an address"
+
+
+def _address(record: Record) -> str:
+    """Return the address to use, "" if there is none."""
     host = record.host_name or ""
-    parsed = _ip(ip)
+    parsed = _ip(record.ip or "")
     if parsed is not None and not (parsed.is_loopback or parsed.is_unspecified):
-        return str(parsed), ""
+        return str(parsed)
     host_ip = _ip(host)
-    if host_ip is not None or (_HOST.fullmatch(host) and _LEFT_OVER not in host):
-        return (str(host_ip) if host_ip else host.lower()), ""
-    if parsed is not None and parsed.is_loopback:
-        return str(parsed), ""
-    return "", f"neither ipAddr {ip[:80]!r} nor hostName {host[:80]!r} is an address"
+    if host_ip is not None or (_HOST.fullmatch(host) and LEFT_OVER not in host):
+        return str(host_ip) if host_ip else host.lower()
+    return str(parsed) if parsed is not None and parsed.is_loopback else ""
 
 
 def _ip(text: str) -> Any:
@@ -201,72 +160,3 @@ def _ip(text: str) -> Any:
         return ip_address(text)
     except ValueError:
         return None
-
-
-def _condition(status: str | None, overridden: str | None) -> tuple[str, Health]:
-    """Return the status as servers store it (a word they don't know is UNKNOWN), and what it means."""
-    known = _CONDITIONS.get(status)
-    if known is None:
-        return UNKNOWN, Health.DRAINING if overridden == OUT_OF_SERVICE else Health.UNREADY
-    if overridden == OUT_OF_SERVICE and status in ("UP", UNKNOWN):
-        return known[0], Health.DRAINING
-    return known
-
-
-def _milliseconds(value: str | int | None) -> int:
-    try:
-        return int(value or 0)
-    except ValueError:
-        return 0
-
-
-def _read_vips(*lists: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names in lists joined by commas, each once, and remarks about those that are unresolved."""
-    joined = ",".join(filter(None, lists)).lower().split(",")
-    names = list(dict.fromkeys(filter(None, map(str.strip, joined))))
-    unresolved = [name for name in names if _LEFT_OVER in name]
-    return (
-        tuple(name for name in names if name not in unresolved),
-        tuple(f"VIP name {name[:80]!r} is unresolved" for name in unresolved),
-    )
-
-
-def _pairs(metadata: dict[str, Any], remarks: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield what may be kept of metadata: short texts, resolved, and no secrets."""
-    for count, (key, value) in enumerate(sorted(metadata.items())):
-        if count >= MAX_PAIRS:
-            remarks.append(f"more than {MAX_PAIRS} pairs of metadata")
-            return
-        if key.startswith("@") or _SECRET.search(key) or value is None:
-            continue
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        if isinstance(value, dict | list) or len(text) > MAX_TEXT:
-            remarks.append(f"metadata {key[:80]!r} is no short text")
-        elif _LEFT_OVER in text:
-            remarks.append(f"metadata {key[:80]!r} is unresolved")
-        else:
-            yield key, text
-
-
-def _amazon_zone(data_center: dict[str, Any]) -> str:
-    metadata = data_center.get("metadata")
-    zone = metadata.get("availability-zone") if isinstance(metadata, dict) else None
-    return zone if isinstance(zone, str) else ""
-
-
-def _object(raw: Raw) -> dict[str, Any]:
-    found = _decoded(bytes(raw))
-    return found if isinstance(found, dict) else {}
-
-
-def _decoded(raw: bytes) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return {}
-
-
-def _bounded(cache: dict[_Key, _Value]) -> dict[_Key, _Value]:
-    if len(cache) >= _MAX_CACHED:
-        cache.clear()
-    return cache

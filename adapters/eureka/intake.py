@@ -69,10 +69,11 @@ class Intake:
         outline = _outline(answer)
         listing: dict[str, dict[str, Entry]] = {}
         leases = Leases()
-        async for service, entries in self._read(outline.applications):
-            known = listing.setdefault(service, {})
-            known.update((entry.id, entry) for entry in entries)
-            leases = count_leases(leases, entries, answer.server_time)
+        async for applications in _in_slices(self._entries(outline.applications)):
+            for service, entries in applications:
+                # An application that is listed twice is both.
+                listing[service] = listing[service] | entries if service in listing else entries
+                leases = count_leases(leases, entries.values(), answer.server_time)
         self.leases = leases
         now = self._context.clock()
         is_empty = not any(listing.values())
@@ -83,9 +84,7 @@ class Intake:
             if is_new or self.registry.listed:
                 self.doubt.until = None  # What falls into doubt now gets the whole time.
             self.registry.doubt_all()
-        changed = {
-            name async for name in _in_slices(self.registry.apply_full(listing, now, forget=forget)) if name
-        }
+        changed = await _names(self.registry.apply_full(listing, now, forget=forget))
         self._judge_doubt(_reason(is_new=is_new, is_known=is_known, is_empty=is_empty))
         self._tell_refusals()
         return changed
@@ -97,18 +96,15 @@ class Intake:
             Failure: it is no answer of a Eureka server.
         """
         outline = _outline(answer)
-        changes = [change async for change in self._read(outline.applications)]
-        steps = self.registry.apply_delta(changes, self._context.clock())
-        changed = {name async for name in _in_slices(steps) if name}
+        changes = [
+            change async for made in _in_slices(self._entries(outline.applications)) for change in made
+        ]
+        changed = await _names(self.registry.apply_delta(changes, self._context.clock()))
         self._end_doubt()
         self._tell_refusals()
         return changed, outline.hash_code
 
-    async def _read(self, applications: Iterable[Raw]) -> AsyncIterator[tuple[str, list[Entry]]]:
-        async for found in _in_slices(self._entries(applications)):
-            yield found
-
-    def _entries(self, applications: Iterable[Raw]) -> Iterator[tuple[str, list[Entry]]]:
+    def _entries(self, applications: Iterable[Raw]) -> Iterator[tuple[str, dict[str, Entry]]]:
         for raw in applications:
             try:
                 service, records = read_application(raw)
@@ -116,7 +112,7 @@ class Intake:
                 self._context.metrics.rejected("application")
                 _log.warning("application not usable", source=self._context.source, reason=str(error))
                 continue
-            yield service, [self._reader.read(record) for record in records]
+            yield service, self._reader.read(records)
 
     def _judge_doubt(self, reason: str) -> None:
         """Begin, renew or end the time in which instances are kept that the server does not list."""
@@ -172,11 +168,19 @@ def _reason(*, is_new: bool, is_known: bool, is_empty: bool) -> str:
     return "its answers do not agree with each other"
 
 
-async def _in_slices(items: Iterable[_Item]) -> AsyncIterator[_Item]:
-    """Yield the items, with a pause for others whenever making them has taken long enough."""
+async def _names(steps: Iterable[str]) -> set[str]:
+    """Do all steps and return what they give, apart from ""."""
+    return {name async for names in _in_slices(steps) for name in names if name}
+
+
+async def _in_slices(items: Iterable[_Item]) -> AsyncIterator[list[_Item]]:
+    """Yield the items in lists, each with what was made before others got their turn."""
+    made: list[_Item] = []
     started = time.perf_counter()
     for item in items:
-        yield item
+        made.append(item)
         if time.perf_counter() - started > _SLICE:
+            yield made
             await asyncio.sleep(0)
-            started = time.perf_counter()
+            made, started = [], time.perf_counter()
+    yield made

@@ -4,6 +4,8 @@ A server whose heartbeats drop below 85 % of what it expects stops evicting ("se
 not say so in its API: dead instances then stay UP. What can be seen is that leases are long over.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from meshbridge.adapters.eureka.instances import Entry
@@ -33,8 +35,9 @@ class Leases(msgspec.Struct, frozen=True, gc=False):
         return f"suspected: {self.overdue} of {self.total} leases are over, and their instances still UP"
 
 
-def count_leases(leases: Leases, entries: list[Entry], now: int) -> Leases:
+def count_leases(leases: Leases, entries: Iterable[Entry], now: int) -> Leases:
     """Return the count with more entries in it; `now` is the server's clock in milliseconds, 0 if unknown."""
-    with_lease = [entry for entry in entries if entry.status == "UP" and entry.expires]
-    overdue = sum(entry.expires + GRACE < now for entry in with_lease)
-    return Leases(leases.total + len(with_lease), leases.overdue + overdue)
+    limit = now - GRACE
+    ends = [entry.expires for entry in entries if entry.expires and entry.status == "UP"]
+    overdue = sum(end < limit for end in ends) if ends and min(ends) < limit else 0
+    return Leases(leases.total + len(ends), leases.overdue + overdue)

@@ -6,6 +6,7 @@ would not help: an outline of 20 MB takes 10 ms, and whoever reads the applicati
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
@@ -14,7 +15,9 @@ import msgspec
 from meshbridge.schemas.errors import PayloadError
 
 Raw = msgspec.Raw
-_NOTHING = Raw(b"null")
+NOTHING = Raw(b"null")
+_TIMES = ("lastUpdatedTimestamp", "lastDirtyTimestamp")
+_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 
 
 class Outline(msgspec.Struct, frozen=True):
@@ -44,15 +47,15 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     status: str | None = None
     overridden: str | None = msgspec.field(default=None, name="overriddenStatus")
     overridden_old: str | None = msgspec.field(default=None, name="overriddenstatus")
-    port: Raw = _NOTHING
-    secure_port: Raw = msgspec.field(default=_NOTHING, name="securePort")
+    port: Raw = NOTHING
+    secure_port: Raw = msgspec.field(default=NOTHING, name="securePort")
     vip: str | None = msgspec.field(default=None, name="vipAddress")
     secure_vip: str | None = msgspec.field(default=None, name="secureVipAddress")
-    data_center: Raw = msgspec.field(default=_NOTHING, name="dataCenterInfo")
-    metadata: Raw = _NOTHING
+    data_center: Raw = msgspec.field(default=NOTHING, name="dataCenterInfo")
+    metadata: Raw = NOTHING
     lease: Lease | None = msgspec.field(default=None, name="leaseInfo")
-    updated: str | int | None = msgspec.field(default=None, name="lastUpdatedTimestamp")
-    dirty: str | int | None = msgspec.field(default=None, name="lastDirtyTimestamp")
+    updated: int | None = msgspec.field(default=None, name="lastUpdatedTimestamp")
+    dirty: int | None = msgspec.field(default=None, name="lastDirtyTimestamp")
     action: str | None = msgspec.field(default=None, name="actionType")
 
 
@@ -72,7 +75,7 @@ class _Lists(msgspec.Struct, frozen=True):
 
 class _Single(msgspec.Struct, frozen=True):
     hash_code: str | None = msgspec.field(default=None, name="apps__hashcode")
-    application: Raw = _NOTHING
+    application: Raw = NOTHING
 
 
 class _ListsAnswer(msgspec.Struct, frozen=True):
@@ -90,8 +93,9 @@ class _Application(msgspec.Struct, frozen=True):
 
 _outline = msgspec.json.Decoder(_ListsAnswer)
 _outline_of_one = msgspec.json.Decoder(_SingleAnswer)
-_application = msgspec.json.Decoder(_Application)
-_record = msgspec.json.Decoder(Record)
+# Not strict, so that times are read from texts, too.
+_application = msgspec.json.Decoder(_Application, strict=False)
+_record = msgspec.json.Decoder(Record, strict=False)
 
 
 def read_outline(body: bytes) -> Outline:
@@ -157,7 +161,7 @@ def _read_with_care(raw: bytes) -> tuple[str, list[Record | Refused]]:
 def _each(instances: list[Any]) -> Iterator[Record | Refused]:
     for index, item in enumerate(instances):
         try:
-            yield _record.decode(json.dumps(item))
+            yield _record.decode(json.dumps(_without_odd_times(item)))
         except (msgspec.MsgspecError, UnicodeError) as error:
             known = item if _is_object(item) else {}
             yield Refused(
@@ -166,6 +170,13 @@ def _each(instances: list[Any]) -> Iterator[Record | Refused]:
                 action=_text(known.get("actionType")),
                 reason=str(error)[:200],
             )
+
+
+def _without_odd_times(item: Any) -> Any:
+    """Return an instance whose times are numbers or absent: they only order what is told."""
+    if not _is_object(item):
+        return item
+    return {key: value for key, value in item.items() if key not in _TIMES or _INTEGER.fullmatch(str(value))}
 
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:

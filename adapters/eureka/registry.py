@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from meshbridge.adapters.eureka.groups import make_group
 from meshbridge.adapters.eureka.instances import DELETED, UNKNOWN, Entry
-from meshbridge.schemas.registry import Health, InstanceGroup, Note, ServiceKey, group
+from meshbridge.schemas.registry import Health, InstanceGroup, ServiceKey, group
 
 RECENT = 90.0
 """Seconds in which a full answer may not know yet what a delta has told."""
@@ -53,6 +54,8 @@ class Registry:
         self._unproven: set[tuple[str, str]] = set()
         """Registrations told by deltas since the newest full answer: perhaps already by another process."""
         self._refusals: list[Refusal] = []
+        self._outdated: set[str] = set()
+        """Services whose entries have changed since their groups were made."""
         self.groups: dict[str, InstanceGroup] = {}
         """All groups by service name."""
 
@@ -127,20 +130,22 @@ class Registry:
         self._unproven.clear()
         self._heard = {key: at for key, at in self._heard.items() if now - at < RECENT}
         self._gone = {key: gone for key, gone in self._gone.items() if now - gone[1] < REPEATED}
-        for service in (*listing, *(known for known in tuple(self._apps) if known not in listing)):
-            entries = listing.get(service, {})
-            for identity in [known for known in self._apps.get(service, ()) if known not in entries]:
-                self._miss(service, identity, forget=forget)
-            for entry in entries.values():
-                known = self._apps.get(service, {}).get(entry.id)
-                if known is None or not self._knows_better(service, entry, known, forget=forget):
-                    self._put(service, entry)
-            yield self._regroup(service)
+        adopted: list[str] = []
+        try:
+            for service in (*listing, *(known for known in tuple(self._apps) if known not in listing)):
+                entries = listing.get(service, {})
+                if service in self._apps or self._gone:
+                    self._renew(service, entries, forget=forget)
+                elif entries:
+                    adopted += self._adopt(service, entries)
+                yield self._regroup(service)
+        finally:
+            self._counts.update(adopted)
 
-    def apply_delta(self, changes: Iterable[tuple[str, list[Entry]]], now: float) -> Iterator[str]:
+    def apply_delta(self, changes: Iterable[tuple[str, Mapping[str, Entry]]], now: float) -> Iterator[str]:
         """Take what changed lately, old news included; yield as `apply_full` does."""
         for service, entries in changes:
-            for entry in entries:
+            for entry in entries.values():
                 known = self._apps.get(service, {}).get(entry.id)
                 if entry.action == DELETED:
                     self._gone[service, entry.id] = (entry.updated, now)
@@ -154,6 +159,23 @@ class Registry:
                 elif known is not None:
                     self._remove(service, entry.id)
             yield self._regroup(service)
+
+    def _adopt(self, service: str, entries: Mapping[str, Entry]) -> list[str]:
+        """Take a service of which nothing is known, the short way; return its statuses, not counted yet."""
+        self._apps[service] = dict(entries)
+        self._outdated.add(service)
+        found = entries.values()
+        self._refusals += [Refusal(service, entry.id, entry.refusal) for entry in found if entry.refusal]
+        return [entry.status for entry in found]
+
+    def _renew(self, service: str, entries: Mapping[str, Entry], *, forget: bool) -> None:
+        known = self._apps.get(service, {})
+        for identity in [identity for identity in known if identity not in entries]:
+            self._miss(service, identity, forget=forget)
+        for entry in entries.values():
+            before = known.get(entry.id)
+            if before is None or not self._knows_better(service, entry, before, forget=forget):
+                self._put(service, entry)
 
     def _miss(self, service: str, identity: str, *, forget: bool) -> None:
         """Take it that a full answer lacks an instance."""
@@ -190,12 +212,15 @@ class Registry:
             self._trust(service, entry.id)
         self._counts[entry.status] += 1
         self._apps.setdefault(service, {})[entry.id] = entry
+        if known is None or not _shows_the_same(entry, known):
+            self._outdated.add(service)
         return was_doubted or entry != known
 
     def _remove(self, service: str, identity: str) -> None:
         self._uncount(service, identity)
         self._trust(service, identity)
         self._heard.pop((service, identity), None)
+        self._outdated.add(service)
         entries = self._apps[service]
         del entries[identity]
         if not entries:
@@ -214,6 +239,9 @@ class Registry:
 
     def _regroup(self, service: str) -> str:
         """Make a service's group anew; return its name if that differs from before, else ""."""
+        if service not in self._outdated:
+            return ""
+        self._outdated.discard(service)
         entries = self._apps.get(service)
         if not entries:
             return service if self.groups.pop(service, None) is not None else ""
@@ -224,33 +252,19 @@ class Registry:
         return service
 
 
-def make_group(key: ServiceKey, entries: Iterable[Entry], vip_hosts: str) -> InstanceGroup:
-    """Return the group of an application's entries; VIP names become attributes, and hosts if wanted."""
-    notes: list[Note] = []
-    vips: set[str] = set()
-    instances = []
-    for entry in entries:
-        if entry.instance is not None:
-            instances.append(entry.instance)
-            vips.update(entry.vips)
-        if entry.refusal:
-            kept = "; its last good reading is kept" if entry.instance else ""
-            notes.append(Note(entry.id, entry.refusal + kept))
-        if entry.remarks:
-            notes.extend(Note(entry.id, remark) for remark in entry.remarks)
-    attributes = {}
-    if vips:
-        attributes["vip"] = ",".join(sorted(vips))
-        if vip_hosts:
-            # The first of `hosts` is the service's main one, which is left to the rules.
-            hosts = {vip_hosts.replace("{vip}", vip.partition(":")[0]) for vip in vips}
-            attributes["hosts"] = ",".join((key.name, *sorted(hosts)))
-    return group(key, instances, attributes, notes)
-
-
 def _is_staler(entry: Entry, known: Entry) -> bool:
     """Whether another server knows less of an instance: their own clocks can't be compared."""
     return 0 < entry.dirty < known.dirty
+
+
+def _shows_the_same(entry: Entry, known: Entry) -> bool:
+    """Whether a group looks the same with either; `_with_memory` has made equal instances one object."""
+    return (
+        entry.instance is known.instance
+        and entry.refusal == known.refusal
+        and entry.remarks == known.remarks
+        and entry.vips == known.vips
+    )
 
 
 def _with_memory(entry: Entry, known: Entry) -> Entry:

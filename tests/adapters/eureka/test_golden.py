@@ -25,10 +25,9 @@ def read(case: Path) -> dict[str, object]:
             continue
         outline = read_outline(path.read_bytes())
         found = [read_application(raw) for raw in outline.applications]
-        changes = [(service, [reader.read(record) for record in records]) for service, records in found]
+        changes = [(service, reader.read(records)) for service, records in found]
         if path.name == "apps.json":
-            listing = {service: {entry.id: entry for entry in entries} for service, entries in changes}
-            assert list(registry.apply_full(listing, 0.0, forget=False))
+            assert list(registry.apply_full(dict(changes), 0.0, forget=False))
         else:
             assert not any(registry.apply_delta(changes, 0.0)), "the full answer was as new"
         assert registry.hash_code == outline.hash_code

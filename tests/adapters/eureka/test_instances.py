@@ -3,7 +3,7 @@ import json
 import msgspec
 import pytest
 
-from meshbridge.adapters.eureka import instances
+from meshbridge.adapters.eureka import instances, traits
 from meshbridge.adapters.eureka.instances import Entry, Reader
 from meshbridge.adapters.eureka.payload import Record, Refused
 from meshbridge.schemas.registry import Health, Port
@@ -11,8 +11,13 @@ from meshbridge.schemas.registry import Health, Port
 
 def read(labels: tuple[str, ...] = ("version",), **fields: object) -> Entry:
     item = {"instanceId": "i", "ipAddr": "10.0.0.1", "status": "UP", "port": {"$": 80, "@enabled": "true"}}
-    record = msgspec.json.decode(json.dumps({**item, **fields}), type=Record)
-    return Reader(labels).read(record)
+    record = msgspec.json.decode(json.dumps({**item, **fields}), type=Record, strict=False)
+    return one(Reader(labels), record)
+
+
+def one(reader: Reader, record: Record | Refused) -> Entry:
+    (entry,) = reader.read([record]).values()
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -133,7 +138,7 @@ def test_metadata_gives_labels_zone_and_weight_and_keeps_no_secret() -> None:
 def test_metadata_is_bounded() -> None:
     entry = read(metadata={f"{number:03}": "x" for number in range(300)})
 
-    assert len(entry.instance.metadata) == instances.MAX_PAIRS
+    assert len(entry.instance.metadata) == traits.MAX_PAIRS
     assert entry.remarks == ("more than 200 pairs of metadata",)
 
 
@@ -154,7 +159,7 @@ def test_zone_of_amazon_is_used_where_metadata_has_none() -> None:
 def test_metadata_that_is_no_text_at_all_is_none() -> None:
     record = Record(instance_id="i", ip="10.0.0.1", status="UP", metadata=msgspec.Raw(b'{"a":"\xff"}'))
 
-    assert Reader(()).read(record).instance.metadata == ()
+    assert one(Reader(()), record).instance.metadata == ()
 
 
 def test_vip_names_are_lists_and_unresolved_ones_are_told() -> None:
@@ -170,12 +175,12 @@ def test_times_are_numbers_or_texts() -> None:
     entry = read(leaseInfo=lease, lastUpdatedTimestamp="7", lastDirtyTimestamp=8, actionType="ADDED")
 
     assert (entry.registered, entry.expires, entry.updated, entry.dirty) == (1, 95_000, 7, 8)
-    odd = read(lastUpdatedTimestamp="x", lastDirtyTimestamp=None)
-    assert (odd.updated, odd.dirty) == (0, 0)
+    unknown = read(lastDirtyTimestamp=None)
+    assert (unknown.updated, unknown.dirty) == (0, 0)
 
 
 def test_refused_record_is_an_entry_without_an_instance() -> None:
-    entry = Reader(()).read(Refused("i", "odd", "DELETED", "why"))
+    entry = one(Reader(()), Refused("i", "odd", "DELETED", "why"))
 
     assert entry == Entry("i", "UNKNOWN", "DELETED", refusal="why")
 
@@ -187,6 +192,34 @@ def test_caches_are_bounded(monkeypatch) -> None:
     for number in range(5):
         metadata = msgspec.Raw(json.dumps({"n": str(number)}).encode())
         record = Record(instance_id="i", ip="10.0.0.1", status="UP", metadata=metadata)
-        found.append(reader.read(record).instance.metadata)
+        found.append(one(reader, record).instance.metadata)
 
     assert found == [(("n", str(number)),) for number in range(5)]
+
+
+def test_what_records_share_is_read_once() -> None:
+    reader = Reader(("version",))
+    item = {"ipAddr": "10.0.0.1", "vipAddress": "shop", "port": {"$": 80}, "metadata": {"version": "v1"}}
+    texts = [json.dumps({"instanceId": name, **item}) for name in "abc"]
+    other = json.dumps({"instanceId": "d", **item, "vipAddress": "pay", "port": {"$": 81}})
+
+    records = [
+        msgspec.json.decode(text, type=Record) for text in (*texts, other, texts[0].replace('"a"', '"e"'))
+    ]
+    entries = reader.read(records)
+
+    assert [entry.id for entry in entries.values()] == list("abcde")
+    assert entries["a"].instance.metadata is entries["d"].instance.metadata
+    assert entries["a"].instance.ports is entries["e"].instance.ports
+    assert [entry.vips for entry in entries.values()] == [("shop",)] * 3 + [("pay",), ("shop",)]
+    assert entries["d"].instance.ports == (Port("http", 81, "http"),)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_newest_of_two_records_with_one_id_counts(order) -> None:
+    records = [
+        Record(instance_id="i", ip="10.0.0.1", status=status, updated=at)
+        for status, at in (("DOWN", 1), ("UP", 2))
+    ]
+
+    assert Reader(()).read(records[::order])["i"].status == "UP"

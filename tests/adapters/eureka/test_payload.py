@@ -120,3 +120,12 @@ def test_any_json_is_read_or_refused(value: object) -> None:
             payload.read_application(raw)
         except PayloadError:
             continue
+
+
+@pytest.mark.parametrize("value", ["x", "", [1], True, 1.5])
+def test_time_that_is_none_is_unknown_and_costs_nothing_else(value: object) -> None:
+    item = {"instanceId": "i", "lastUpdatedTimestamp": value, "lastDirtyTimestamp": "8", "status": "UP"}
+
+    _, (record,) = payload.read_application(application(item))
+
+    assert (record.status, record.updated, record.dirty) == ("UP", None, 8)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshbridge.adapters.eureka.groups import make_group
 from meshbridge.adapters.eureka.instances import Entry
-from meshbridge.adapters.eureka.registry import RECENT, REPEATED, Registry, make_group
+from meshbridge.adapters.eureka.registry import RECENT, REPEATED, Registry
 from meshbridge.schemas.registry import Health, Instance, ServiceKey, group
 
 
@@ -22,7 +23,7 @@ def full(registry: Registry, *entries: Entry, now: float = 0.0, forget: bool = F
 
 
 def delta(registry: Registry, *entries: Entry, now: float = 0.0) -> set[str]:
-    return set(filter(None, registry.apply_delta([("shop", list(entries))], now)))
+    return set(filter(None, registry.apply_delta([("shop", {found.id: found for found in entries})], now)))
 
 
 def ids(registry: Registry) -> list[str]:
@@ -206,6 +207,26 @@ def test_unknown_after_draining_drains(registry: Registry) -> None:
 
     assert registry.group("shop").instances[0].health is Health.DRAINING
     assert registry.hash_code == "UNKNOWN_1_"
+
+
+def test_service_whose_entries_look_the_same_is_not_made_anew(registry: Registry) -> None:
+    full(registry, entry("a", expires=1), entry("b"))
+    before = registry.group("shop")
+
+    assert full(registry, entry("a", expires=2), entry("b"), now=500.0) == set()
+
+    assert registry.group("shop") is before
+
+
+def test_answer_that_is_taken_in_half_is_counted_for_what_was_taken(registry: Registry) -> None:
+    steps = registry.apply_full(
+        {**listing(entry("a")), **listing(entry("b"), service="pay")}, 0.0, forget=False
+    )
+
+    next(steps)
+    steps.close()
+
+    assert registry.hash_code == "UP_1_"
 
 
 def test_vip_names_become_attributes_and_hosts_if_wanted() -> None:
