@@ -10,6 +10,7 @@ import structlog
 from meshbridge.adapters.base import AdapterConfig, AdapterContext
 from meshbridge.bridge.config.models import Config
 from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.lint import lint, lint_met
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.sources import NEVER_SEEN_OTHERWISE, has_instances
 from meshbridge.bridge.reload import make_rules
@@ -35,7 +36,21 @@ class SourceCheck:
     """Why the source can't be read."""
 
 
-async def check_sources(config: Config, within: float) -> list[SourceCheck]:
+@dataclass
+class Checked:
+    """What a configuration would bring into the mesh."""
+
+    sources: list[SourceCheck]
+    warnings: list[str]
+    """What is probably wrong with the rules; empty unless every source could be read."""
+
+
+def check_rules(config: Config) -> list[str]:
+    """Return what is probably wrong with the rules, as far as the configuration alone tells."""
+    return list(lint(config.rules, [source.name for source in config.sources]))
+
+
+async def check_sources(config: Config, within: float) -> Checked:
     """Return a check of each source, after reading each once (at most `within` seconds, all at once)."""
     parts = expanded(config.sources)
     mesh = Mesh(make_rules(config), [part.name for part in parts], GuardSettings())
@@ -44,7 +59,8 @@ async def check_sources(config: Config, within: float) -> list[SourceCheck]:
         pass
     for check in checks:
         check.problems.extend(_problems(mesh, check.name))
-    return checks
+    all_read = all(check.ok for check in checks)
+    return Checked(checks, list(lint_met(mesh)) if all_read else [])
 
 
 async def _check(config: AdapterConfig, mesh: Mesh, within: float) -> SourceCheck:

@@ -24,8 +24,12 @@ def add_to(app: typer.Typer) -> None:
         epilog="\b\nExamples:\n"
         "  meshbridge check -c meshbridge.yaml\n"
         "  meshbridge check -c meshbridge.yaml --connect\n"
-        "\nExits with 0 when all is well, with 1 when a source can't be read, "
-        "with 2 when the configuration is wrong."
+        "  meshbridge check -c meshbridge.yaml --connect --strict\n"
+        "\nWarnings tell of rules that can't be meant as they are written: that never decide anything, "
+        "that name no source; with --connect also of rules that match nothing, of services that no rule "
+        "matches, and of services that collide in one host.\n"
+        "\nExits with 0 when all is well, with 1 when a source can't be read, or with --strict when there "
+        "is a warning, with 2 when the configuration is wrong."
     )(check)
 
 
@@ -37,22 +41,28 @@ def check(
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long to wait for each source.")
     ] = 30.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when there is a warning.")] = False,
 ) -> None:
     """Tell everything that is wrong with a configuration."""
+    from meshbridge.bridge.check import check_rules, check_sources
     from meshbridge.bridge.config.loading import load
 
     found = load(config, os.environ)
-    if not connect:
+    warnings = check_rules(found)
+    failed = False
+    if connect:
+        import asyncio
+
+        output.log_to_stderr("warning")
+        checked = asyncio.run(check_sources(found, timeout))
+        warnings += checked.warnings
+        failed = not all(one.ok for one in checked.sources)
+        _show(checked.sources)
+    else:
         output.print_lines([summary(config, found)])
-        return
-    import asyncio
-
-    from meshbridge.bridge.check import check_sources
-
-    output.log_to_stderr("warning")
-    checks = asyncio.run(check_sources(found, timeout))
-    _show(checks)
-    if not all(one.ok for one in checks):
+    for warning in warnings:
+        talk(f"warning: {warning}")
+    if failed or (strict and warnings):
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -265,6 +265,33 @@ def test_check_connect_reads_the_sources(run: Run, tmp_path: Path) -> None:
     assert row == ["vms", "inventory", "yes", "1", "2", "0"]
 
 
+def test_check_warns_of_rules_that_cannot_be_meant_so(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "meshbridge.yaml"
+    rules = "rules: [{match: {source: vmss}, drop: true}]"
+    config.write_text(f"sources: [{{name: vms, kind: inventory, files: [a.yaml]}}]\n{rules}\n")
+
+    result, strict = run("check", "-c", str(config)), run("check", "-c", str(config), "--strict")
+
+    assert (result.exit_code, strict.exit_code) == (0, 1)
+    for one in (result, strict):
+        assert ": ok. Sources: vms." in one.stdout
+        assert one.stderr.startswith('warning: rules[0]: match.source "vmss" is no source, there are vms; ')
+
+
+def test_check_connect_warns_of_rules_and_services_that_do_not_meet(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "vms.csv").write_text("service,address,port\nshop,10.0.0.1,80\nSHOP,10.0.0.2,81\n")
+    config = tmp_path / "meshbridge.yaml"
+    source = f"sources: [{{name: vms, kind: inventory, files: [{tmp_path}/vms.csv]}}]"
+    config.write_text(f"{source}\nrules: [{{match: {{service: pay}}, set: {{weight: 1}}}}]\n")
+
+    result = run("check", "-c", str(config), "--connect", "--strict")
+
+    assert result.exit_code == 1
+    assert "warning: rules[0]: matches nothing" in result.stderr
+    assert "warning: no rule matches vms/SHOP, vms/shop: the defaults decide" in result.stderr
+    assert "warning: meshbridge/shop.vms.mesh: vms/SHOP, vms/shop collide" in result.stderr
+
+
 def test_check_connect_fails_when_a_source_cannot_be_read(run: Run, tmp_path: Path) -> None:
     config = tmp_path / "meshbridge.yaml"
     url = f"http://127.0.0.1:{closed_port()}/"

@@ -13,7 +13,7 @@ from meshbridge.schemas.registry import FullSync
 
 
 async def checked(site: Any, within: float = 5.0) -> list[SourceCheck]:
-    return await check_sources(load(site.path, {}), within)
+    return (await check_sources(load(site.path, {}), within)).sources
 
 
 async def test_good_source_has_no_problems_and_nothing_is_left_running(site: Any) -> None:
