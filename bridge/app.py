@@ -1,6 +1,7 @@
 """The program: builds everything from a configuration and runs it."""
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from meshbridge.bridge import logs
+from meshbridge.bridge import expiry, logs
 from meshbridge.bridge.admin.server import AdminServer
 from meshbridge.bridge.config.fields import split_listen
 from meshbridge.bridge.config.loading import load
@@ -93,6 +94,7 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bri
         SinkError: an address to listen on can't be had.
     """
     metrics = Metrics()
+    _watch_certificates(config, metrics)
     cache = SnapshotCache()
     publisher = make_publisher(config, [cache], metrics)
     mcp = _make_mcp(config, cache, metrics)
@@ -193,6 +195,12 @@ async def _start_mcp(mcp: McpServer | None, config: Config) -> str:
 async def _stop_mcp(mcp: McpServer | None) -> None:
     if mcp is not None:
         await mcp.stop(_DRAIN)
+
+
+def _watch_certificates(config: Config, metrics: Metrics) -> None:
+    for listener, tls in (("mcp", config.outputs.mcp.tls), ("admin", config.admin.tls)):
+        if tls is not None:
+            metrics.certificate(listener, functools.partial(expiry.of_file, tls.cert_file))
 
 
 async def _keep_gauges(view: RunningBridge, metrics: Metrics) -> None:

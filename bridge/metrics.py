@@ -244,6 +244,11 @@ class Metrics:
         self._state_writes = declare.counter(
             "meshbridge_state_writes_total", "Writes of the retained state.", "result"
         )
+        self._certificates = declare.gauge(
+            "meshbridge_certificate_expiry_timestamp_seconds",
+            "Unix time until which a listener's certificate is valid; 0 when it can't be read.",
+            "listener",
+        )
 
     def adapter(self, source: str, kind: str) -> AdapterMetrics:
         """Return the counters for one source."""
@@ -270,6 +275,10 @@ class Metrics:
     def state_written(self, result: str) -> None:
         """Retained state was written: ok or failed."""
         self._state_writes.labels(result).inc()
+
+    def certificate(self, listener: str, expiry: Callable[[], float]) -> None:
+        """A listener, `mcp` or `admin`, has a certificate; `expiry` is asked whenever metrics are read."""
+        self._certificates.labels(listener).set_function(expiry)
 
     def describe(self) -> list[Declaration]:
         """Return every metric of ours, by name."""

@@ -11,7 +11,19 @@ from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Delta, Kind, Publication, ResourceKey, resource, snapshot
 
 ROOT = Path(__file__).parents[2]
-BOUNDED = {"source", "kind", "reason", "sink", "type", "task", "result", "stage", "strategy", "what"}
+BOUNDED = {
+    "source",
+    "kind",
+    "reason",
+    "sink",
+    "type",
+    "task",
+    "result",
+    "stage",
+    "strategy",
+    "what",
+    "listener",
+}
 
 
 @pytest.fixture
@@ -52,6 +64,7 @@ def move_everything(metrics: Metrics) -> None:
     metrics.restarted("vms")
     metrics.reloaded("refused")
     metrics.state_written("ok")
+    metrics.certificate("mcp", lambda: 1_900_000_000.0)
 
 
 def test_everything_counts_what_it_says(metrics: Metrics) -> None:
@@ -93,6 +106,7 @@ def test_everything_counts_what_it_says(metrics: Metrics) -> None:
     assert value(metrics, "task_restarts_total", task="vms") == 1
     assert value(metrics, "config_reloads_total", result="refused") == 1
     assert value(metrics, "state_writes_total", result="ok") == 1
+    assert value(metrics, "certificate_expiry_timestamp_seconds", listener="mcp") == 1_900_000_000
 
 
 def test_source_that_never_succeeded_shows_zero(metrics: Metrics) -> None:
