@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +19,21 @@ from meshbridge.bridge.admin.server import AdminServer
 from meshbridge.bridge.config.fields import split_listen
 from meshbridge.bridge.config.loading import load
 from meshbridge.bridge.config.models import Config, McpClient, McpLimits
+from meshbridge.bridge.kubernetes.leavers import Limits
+from meshbridge.bridge.kubernetes.sink import KubernetesSink
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.publish import Publisher
+from meshbridge.bridge.pipeline.values import Output
 from meshbridge.bridge.reload import Reloading, gate_settings, guard_settings, make_rules
 from meshbridge.bridge.retain import Retaining
-from meshbridge.bridge.sink import Sink
+from meshbridge.bridge.sink import Share, Sink
 from meshbridge.bridge.status import RunningBridge
 from meshbridge.bridge.watching import Watching, expanded
 from meshbridge.mcp.access import AllowRule
 from meshbridge.mcp.cache import SnapshotCache
 from meshbridge.mcp.flow import Pacing
-from meshbridge.mcp.limits import Limits
+from meshbridge.mcp.limits import Limits as ClientLimits
 from meshbridge.mcp.server import McpServer
 from meshbridge.mcp.stream import Serving
 from meshbridge.mcp.view import Scope
@@ -96,9 +99,10 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bri
     metrics = Metrics()
     _watch_certificates(config, metrics)
     cache = SnapshotCache()
-    publisher = make_publisher(config, [cache], metrics)
+    kubernetes = _make_kubernetes(config, metrics, lambda: publisher.is_complete)
+    publisher = make_publisher(config, _sinks(cache, kubernetes, config), metrics)
     mcp = _make_mcp(config, cache, metrics)
-    view = RunningBridge(publisher, mcp.clients.statuses if mcp else lambda: [])
+    view = RunningBridge(publisher, mcp.clients.statuses if mcp else lambda: [], kubernetes)
     admin = AdminServer(view, config.admin, metrics.registry)
     retaining = Retaining(publisher, metrics, config.safety)
     async with _task_group() as tasks:
@@ -114,6 +118,8 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bri
                 tasks.create_task(reloading.run(), name="reload"),
                 tasks.create_task(_keep_gauges(view, metrics), name="gauges"),
             ]
+            if kubernetes is not None:
+                background.append(tasks.create_task(kubernetes.run(), name="kubernetes output"))
             try:
                 yield Bridge(view, publisher, reloading, mcp_address, admin_address)
             finally:
@@ -152,6 +158,24 @@ def make_publisher(config: Config, sinks: list[Sink], metrics: Metrics) -> Publi
     return Publisher(mesh, sinks, metrics.pipeline, gate_settings(config.safety))
 
 
+def _make_kubernetes(
+    config: Config, metrics: Metrics, is_complete: Callable[[], bool]
+) -> KubernetesSink | None:
+    settings, safety = config.outputs.kubernetes, config.safety
+    if not settings.enabled:
+        return None
+    limits = Limits(safety.min_removed, safety.max_removed_percent, safety.hold)
+    return KubernetesSink(settings, metrics.kubernetes, is_complete, limits)
+
+
+def _sinks(cache: SnapshotCache, kubernetes: KubernetesSink | None, config: Config) -> list[Sink]:
+    if kubernetes is None:
+        return [cache]
+    if not config.outputs.mcp.enabled:
+        return [kubernetes]
+    return [Share(cache, Output.MCP), Share(kubernetes, Output.KUBERNETES)]
+
+
 def _make_mcp(config: Config, cache: SnapshotCache, metrics: Metrics) -> McpServer | None:
     settings = config.outputs.mcp
     if not settings.enabled:
@@ -176,8 +200,8 @@ def _allow_rule(settings: McpClient) -> AllowRule:
     return AllowRule(spiffe=settings.spiffe, san=settings.san, common_name=settings.cn, scope=scope)
 
 
-def _limits(settings: McpLimits) -> Limits:
-    return Limits(
+def _limits(settings: McpLimits) -> ClientLimits:
+    return ClientLimits(
         streams=settings.streams,
         streams_per_peer=settings.streams_per_client,
         requests_per_second=settings.requests_per_second,
@@ -211,4 +235,6 @@ async def _keep_gauges(view: RunningBridge, metrics: Metrics) -> None:
             metrics.pipeline.source_size(source.name, source.services, source.instances, source.held)
         metrics.pipeline.quarantined_services(view.quarantined())
         metrics.pipeline.conflicts(view.conflict_counts())
+        for output in view.outputs():
+            metrics.kubernetes.output(output)
         await asyncio.sleep(_GAUGES)

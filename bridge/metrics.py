@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import ProcessCollector, disable_created_metrics
 
 from meshbridge.bridge.declarations import Declaration, Declarations
+from meshbridge.bridge.kubernetes.status import OutputStatus
 from meshbridge.bridge.pipeline.conflicts import CONFLICT_KINDS
 from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Kind, Publication
@@ -221,6 +222,41 @@ class PipelineMetrics:
         self._sink_errors.labels(sink).inc()
 
 
+class KubernetesMetrics:
+    """The Kubernetes output's counters, as `meshbridge.bridge.kubernetes.writer.WriterMetrics` wants them."""
+
+    def __init__(self, declare: Declarations) -> None:
+        self._writes = declare.counter(
+            "meshbridge_kubernetes_writes_total",
+            "Writes to the API server: created, updated, repaired, adopted, deleted, or why not.",
+            *("type", "result"),
+        )
+        self._seconds = declare.histogram(
+            "meshbridge_kubernetes_write_duration_seconds", "Time that a write took.", "type"
+        )
+        self._leading = declare.gauge("meshbridge_kubernetes_leading", "1 while this bridge writes.")
+        self._owned = declare.gauge("meshbridge_kubernetes_owned_objects", "Objects there that are ours.")
+        self._pending = declare.gauge("meshbridge_kubernetes_pending_objects", "Objects to be looked at.")
+        self._troubles = declare.gauge(
+            "meshbridge_kubernetes_troubled_objects", "Objects that are not as they should be.", "reason"
+        )
+        self._reasons: set[str] = set()
+
+    def written(self, kind: Kind, result: str, seconds: float) -> None:
+        """A write was done (`created`, `updated`, ...) or failed for a reason."""
+        self._writes.labels(kind.value, result).inc()
+        self._seconds.labels(kind.value).observe(seconds)
+
+    def output(self, status: OutputStatus) -> None:
+        """The output fares so now."""
+        self._leading.set(status.state == "leading")
+        self._owned.set(status.owned)
+        self._pending.set(status.pending)
+        self._reasons |= set(status.troubles)
+        for reason in self._reasons:
+            self._troubles.labels(reason).set(status.troubles.get(reason, 0))
+
+
 class Metrics:
     """All metrics. `registry` is what the admin interface exposes; `clock` gives Unix seconds."""
 
@@ -234,6 +270,7 @@ class Metrics:
         self._adapters = AdapterCounters(declare, clock)
         self.pipeline = PipelineMetrics(declare)
         self.mcp = McpServerMetrics(declare)
+        self.kubernetes = KubernetesMetrics(declare)
         self._gate = declare.gauge("meshbridge_gate_open", "1 when answers are given, 0 while they wait.")
         self._restarts = declare.counter(
             "meshbridge_task_restarts_total", "Restarts of a task that ended unasked.", "task"

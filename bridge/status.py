@@ -13,6 +13,8 @@ from meshbridge.bridge.admin.view import (
     ServiceStatus,
     SourceStatus,
 )
+from meshbridge.bridge.kubernetes.sink import KubernetesSink
+from meshbridge.bridge.kubernetes.status import OutputStatus
 from meshbridge.bridge.pipeline.convert import entry_name
 from meshbridge.bridge.pipeline.explain import Explanation, Step, explain
 from meshbridge.bridge.pipeline.mesh import Built
@@ -27,9 +29,15 @@ from meshbridge.schemas.resource import Kind, Resource, ResourceKey
 class RunningBridge:
     """Implements `bridge.admin.view.BridgeView`."""
 
-    def __init__(self, publisher: Publisher, clients: Callable[[], list[ClientStatus]]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        clients: Callable[[], list[ClientStatus]],
+        kubernetes: KubernetesSink | None = None,
+    ) -> None:
         self._publisher = publisher
         self._clients = clients
+        self._kubernetes = kubernetes
         self.reload_error = ""
 
     @property
@@ -74,9 +82,13 @@ class RunningBridge:
         """Who is connected to the MCP server."""
         return self._clients()
 
+    def outputs(self) -> list[OutputStatus]:
+        """The outputs that write somewhere."""
+        return [self._kubernetes.status()] if self._kubernetes else []
+
     def explain(self, query: str) -> list[Explanation]:
         """Why things that match a host, service name, instance id or address are, or are not, served."""
-        found = explain(self._publisher.mesh, query)
+        found = explain(self._publisher.mesh, query, self._trouble)
         waiting = self._publisher.waiting_for()
         if not waiting:
             return found
@@ -97,6 +109,8 @@ class RunningBridge:
         Raises:
             KeyError: there is no such source.
         """
+        if self._kubernetes is not None and source == self._kubernetes.name not in self._publisher.sources:
+            return self._kubernetes.release()
         return self._publisher.release(source)
 
     async def wait_newer(self, generation: int, within: float) -> int:
@@ -126,6 +140,7 @@ class RunningBridge:
         groups = [self._publisher.mesh.effective(group) for group in built.service.groups]
         notes = (*itertools.chain.from_iterable(group.notes for group in groups), *built.notes)
         problems = [f"{note.record}: {note.reason}" for note in notes]
+        problems += self._troubles(built)
         return ServiceStatus(
             namespace=key.namespace,
             name=name,
@@ -140,6 +155,14 @@ class RunningBridge:
             problems=[built.error.strip(), *problems] if built.error else problems,
             quarantined=bool(built.error),
         )
+
+    def _troubles(self, built: Built) -> list[str]:
+        """Return why resources of a service are not at the API server."""
+        found = [(one.key, self._trouble(one.key)) for one in built.converted.resources]
+        return [f"{key}: kubernetes: {text}" for key, text in found if text]
+
+    def _trouble(self, key: ResourceKey) -> str:
+        return self._kubernetes.trouble(key) if self._kubernetes else ""
 
     def _owners(self, kind: Kind) -> dict[ResourceKey, Built]:
         services: Iterable[Built] = self._publisher.mesh.services.values()

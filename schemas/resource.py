@@ -57,14 +57,20 @@ class Resource(msgspec.Struct, frozen=True, gc=False):
     labels: Labels
     annotations: Labels
     version: str
-    """32 hex digits, a hash of everything above: equal content has equal versions on every replica."""
+    """32 hex digits, a hash of everything else: equal content has equal versions on every replica."""
+    output: str = ""
+    """The output that it goes to, "" for the only one."""
 
 
-def resource(key: ResourceKey, body: bytes, labels: Labels = (), annotations: Labels = ()) -> Resource:
+def resource(
+    key: ResourceKey, body: bytes, labels: Labels = (), annotations: Labels = (), output: str = ""
+) -> Resource:
     """Return a resource with its content-hash version."""
     hasher = hashlib.blake2b(msgspec.json.encode((key, labels, annotations)), digest_size=16)
     hasher.update(b"\0" + body)
-    return Resource(key, body, labels, annotations, hasher.hexdigest())
+    if output:
+        hasher.update(b"\0" + output.encode())
+    return Resource(key, body, labels, annotations, hasher.hexdigest(), output)
 
 
 class Collection(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ COLLECTIONS: Mapping[str, Callable[[BridgeView], Iterable[Item]]] = {
     "conflicts": lambda view: view.conflicts(),
     "sources": lambda view: view.sources(),
     "clients": lambda view: view.clients(),
+    "outputs": lambda view: view.outputs(),
 }
 """What can be listed under /api/v1/."""
 

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 import msgspec
 
 from meshbridge.bridge.admin.view import ConflictStatus, ResourceStatus, ServiceStatus, SourceStatus
+from meshbridge.bridge.kubernetes.status import OutputStatus
 from meshbridge.bridge.wording import did_you_mean, listing
 from meshbridge.mcp.clients import ClientStatus
 
 MAX_WAIT = 60.0
 """Seconds that a long poll lasts at most."""
 
-Item = ResourceStatus | ServiceStatus | ConflictStatus | SourceStatus | ClientStatus
+Item = ResourceStatus | ServiceStatus | ConflictStatus | SourceStatus | ClientStatus | OutputStatus
 
 _POLL = frozenset({"generation", "wait"})
 _FILTERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"name", "source"}),
     "clients": frozenset({"name"}),
+    "outputs": frozenset({"name"}),
 }
 _ALL_FILTERS = frozenset({"name", "namespace", "source"})
 
@@ -93,7 +95,7 @@ def names(item: Item) -> tuple[str, ...]:
             return (name, host)
         case ConflictStatus(host=host):
             return (host,)
-        case SourceStatus(name=name):
+        case SourceStatus(name=name) | OutputStatus(name=name):
             return (name,)
     return (item.id,)
 
@@ -109,7 +111,7 @@ def sources(item: Item) -> tuple[str, ...]:
     """Return the sources an item comes from."""
     if isinstance(item, SourceStatus):
         return (item.name,)
-    return () if isinstance(item, ClientStatus) else tuple(item.sources)
+    return () if isinstance(item, ClientStatus | OutputStatus) else tuple(item.sources)
 
 
 def _is_part(source: str, wanted: str) -> bool:

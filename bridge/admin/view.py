@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from meshbridge.bridge.kubernetes.status import OutputStatus
 from meshbridge.bridge.pipeline.explain import Explanation
 from meshbridge.mcp.clients import ClientStatus
 from meshbridge.schemas.resource import Kind
@@ -118,6 +119,9 @@ class BridgeView(Protocol):
 
     def clients(self) -> list[ClientStatus]:
         """Who is connected to the MCP server."""
+
+    def outputs(self) -> list[OutputStatus]:
+        """The outputs that write somewhere."""
 
     def explain(self, query: str) -> list[Explanation]:
         """Why things that match a host, service name, instance id or address are, or are not, served."""

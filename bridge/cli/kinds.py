@@ -127,6 +127,18 @@ def _client_row(item: Item, now: float) -> Row:
     ]
 
 
+def _output_row(item: Item, now: float) -> Row:
+    troubles = ", ".join(f"{count} {reason}" for reason, count in sorted(item["troubles"].items()))
+    return [
+        item["name"],
+        item["state"],
+        age(item["since"], now),
+        item["leader"],
+        *(str(item[key]) for key in ("wanted", "owned", "pending")),
+        item["error"] or troubles,
+    ]
+
+
 def _resource_identity(item: Item) -> str:
     meta = item["object"]["metadata"]
     return f"{meta['namespace']}/{meta['name']}"
@@ -200,6 +212,15 @@ LISTINGS = (
         headers=("ID", "ADDRESS", "REVISION", "CONNECTED", "SYNCED", "NACKS", "LATENCY", "REFUSAL"),
         row=_client_row,
         identity=lambda item: f"{item['id']}/{item['address']}",
+        poll_seconds=2.0,
+    ),
+    Listing(
+        name="outputs",
+        singular="output",
+        aliases=(),
+        headers=("NAME", "STATE", "SINCE", "LEADER", "WANTED", "OWNED", "PENDING", "TROUBLE"),
+        row=_output_row,
+        identity=lambda item: str(item["name"]),
         poll_seconds=2.0,
     ),
 )

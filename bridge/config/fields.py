@@ -133,14 +133,6 @@ def _no_switch(value: object) -> object:
     return value
 
 
-def _not_yet(enabled: bool) -> bool:
-    if enabled:
-        raise PydanticCustomError(
-            "not_in_this_release", "writing to Kubernetes is not in this release; use outputs.mcp"
-        )
-    return enabled
-
-
 _ONE_OR_MANY = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _PORTS = {
     "anyOf": [
@@ -209,6 +201,3 @@ Protocol = Literal[
     "redis",
 ]
 """A protocol as Istio knows it, lower-case; `auto` leaves it to proxies to find out."""
-
-NotYet = Annotated[bool, AfterValidator(_not_yet)]
-"""A switch for something that this release can't do."""

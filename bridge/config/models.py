@@ -16,11 +16,12 @@ from meshbridge.adapters.base import AdapterConfig
 from meshbridge.bridge.config.fields import (
     Count,
     Listen,
-    NotYet,
     Percent,
     is_loopback,
 )
+from meshbridge.bridge.config.kubernetes import KubernetesOutput
 from meshbridge.bridge.config.rules import Defaults, Hosts, Match, Rule, SetFields
+from meshbridge.bridge.pipeline.values import Output
 from meshbridge.schemas.settings import Duration, ServerTls, StrictModel
 
 __all__ = [
@@ -125,13 +126,6 @@ class McpOutput(StrictModel):
                 {"listen": self.listen, "at": ("listen",)},
             )
         return self
-
-
-class KubernetesOutput(StrictModel):
-    """Writing the resources to the Kubernetes API."""
-
-    enabled: NotYet = False
-    """Whether to write; not in this release."""
 
 
 class Outputs(StrictModel):
@@ -245,6 +239,26 @@ class Config(StrictModel):
     """What keeps a faulty registry from emptying the mesh."""
     log: Log = Log()
     """What is logged, to standard error."""
+
+    @model_validator(mode="after")
+    def _each_resource_goes_to_one_output(self) -> Self:
+        enabled = [name for name in Output if getattr(self.outputs, name).enabled]
+        if len(enabled) > 1 and self.defaults.output is None:
+            raise PydanticCustomError(
+                "two_outputs",
+                "mcp and kubernetes are both on, and istiod would get every resource twice; "
+                "set defaults.output, and output in rules for what goes elsewhere",
+                {"at": ("outputs", "kubernetes", "enabled")},
+            )
+        places: list[tuple[Output | None, tuple[str | int, ...]]] = [
+            (self.defaults.output, ("defaults", "output")),
+            *((rule.set.output, ("rules", at, "set", "output")) for at, rule in enumerate(self.rules)),
+        ]
+        for wanted, at in places:
+            if wanted is not None and wanted not in enabled:
+                text = 'the output "{wanted}" is off; set outputs.{wanted}.enabled, or leave this out'
+                raise PydanticCustomError("output_off", text, {"wanted": wanted.value, "at": at})
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -19,7 +19,7 @@ from meshbridge.bridge.config.fields import (
 )
 from meshbridge.bridge.pipeline.hosts import KUBERNETES
 from meshbridge.bridge.pipeline.presets import PRESETS
-from meshbridge.bridge.pipeline.values import Draining, EndpointMode, MergePolicy, VirtualIps
+from meshbridge.bridge.pipeline.values import Draining, EndpointMode, MergePolicy, Output, VirtualIps
 from meshbridge.bridge.wording import did_you_mean, listing
 from meshbridge.schemas.istio import Location, Resolution
 from meshbridge.schemas.settings import StrictModel
@@ -123,6 +123,8 @@ class SetFields(StrictModel):
     """What becomes of several sources that have the service. See defaults.merge."""
     virtual_ips: VirtualIps | None = None
     """Whether the service gets a virtual address. See defaults.virtual_ips."""
+    output: Output | None = None
+    """Where the service's resources go when both outputs are on: mcp or kubernetes. See defaults.output."""
 
     @model_validator(mode="after")
     def _names_the_host_once(self) -> Self:
@@ -195,6 +197,9 @@ class Defaults(StrictModel):
     """MESH_INTERNAL for workloads with a sidecar (mutual TLS), MESH_EXTERNAL for those without."""
     endpoints: EndpointMode = EndpointMode.INLINE
     """Endpoints inside the ServiceEntry, or a WorkloadEntry for each; istiod takes inline ones faster."""
+    output: Output | None = None
+    """Where resources go when both outputs are on, unless a rule says otherwise; required then, since istiod
+    reads both and must not get a resource twice. Default: the only output that is on."""
 
     @model_validator(mode="after")
     def _names_the_host_once(self) -> Self:

@@ -133,7 +133,7 @@ def _with_inline(
             few = tuple(workload_entry(endpoint.member, around) for endpoint in part[:2])
             _check(key, msgspec.structs.replace(entry, endpoints=few), carried, annotations)
         body = wire.encode_service(entry, [endpoint.encoded for endpoint in part])
-        yield resource(key, body, carried, annotations)
+        yield resource(key, body, carried, annotations, service.settings.output)
 
 
 def _with_workload_entries(
@@ -151,7 +151,7 @@ def _with_workload_entries(
     for kind, name, spec in specs:
         key = ResourceKey(kind, service.key.namespace, name)
         _check(key, spec, carried, annotations)
-        yield resource(key, wire.encode(spec), carried, annotations)
+        yield resource(key, wire.encode(spec), carried, annotations, service.settings.output)
 
 
 def _place(address: str) -> str:

@@ -1,7 +1,7 @@
 """Why something is, or is not, in the mesh: the pipeline's own steps, told one by one."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -10,6 +10,7 @@ from meshbridge.bridge.pipeline.mesh import Built, Evaluated, Mesh
 from meshbridge.bridge.pipeline.rules import health_text
 from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
 from meshbridge.schemas.registry import Instance, Note, ServiceKey
+from meshbridge.schemas.resource import ResourceKey
 
 MAX_EXPLANATIONS = 100
 """Enough for a person; a query that matches more is too wide."""
@@ -19,7 +20,7 @@ class Step(msgspec.Struct, frozen=True, rename="camel"):
     """One stage of the pipeline and what it decided."""
 
     stage: str
-    """source, guard, rules, merge, convert, validate, publish, or clients."""
+    """source, guard, rules, merge, convert, validate, publish, output, or clients."""
     verdict: str
     """ok, warning, dropped, held, standby, unready, draining, quarantined, or waiting."""
     text: str
@@ -34,13 +35,17 @@ class Explanation(msgspec.Struct, frozen=True, rename="camel"):
     steps: tuple[Step, ...]
 
 
-def explain(mesh: Mesh, query: str) -> list[Explanation]:
+Trouble = Callable[[ResourceKey], str]
+"""Why a resource is not where an output should have written it, "" when all is well."""
+
+
+def explain(mesh: Mesh, query: str, trouble: Trouble = lambda _: "") -> list[Explanation]:
     """Return an explanation for everything whose host, name, id or address is the query."""
     found: list[Explanation] = []
     for evaluated in _all(mesh):
         by_service = query in (evaluated.group.key.name, str(evaluated.group.key), *_hosts(evaluated))
         if by_service:
-            found.append(_explain_group(mesh, evaluated))
+            found.append(_explain_group(mesh, evaluated, trouble))
         # After a change of rules, verdicts are lacking until the group has been worked off.
         wanted = (
             _explain_instance(mesh, evaluated, instance, verdict)
@@ -64,7 +69,7 @@ def _hosts(evaluated: Evaluated) -> set[str]:
     return {text for target in evaluated.targets() for text in (target.host, str(target))}
 
 
-def _explain_group(mesh: Mesh, evaluated: Evaluated) -> Explanation:
+def _explain_group(mesh: Mesh, evaluated: Evaluated, trouble: Trouble) -> Explanation:
     group = evaluated.group
     steps = [Step("source", "ok", f"{len(group.instances)} instances")]
     steps.extend(Step("source", "warning", f"{note.record}: {note.reason}") for note in group.notes)
@@ -78,6 +83,7 @@ def _explain_group(mesh: Mesh, evaluated: Evaluated) -> Explanation:
         if built is not None:
             served = served or bool(built.converted.ready)
             steps.extend(_service_steps(target, built))
+            steps.extend(_output_steps(built, trouble))
     return Explanation(str(group.key), served, tuple(steps))
 
 
@@ -105,6 +111,12 @@ def _extras(built: Built) -> Iterator[Step]:
         yield Step("merge", "ok", f"also accepted for a while: {', '.join(service.earlier_names)}")
     if service.standby:
         yield Step("merge", "ok", f"{', '.join(map(str, service.standby[:5]))} stand by")
+
+
+def _output_steps(built: Built, trouble: Trouble) -> Iterator[Step]:
+    for found in built.converted.resources:
+        if text := trouble(found.key):
+            yield Step("output", "warning", f"{found.key} is not written to kubernetes: {text}")
 
 
 def _explain_instance(

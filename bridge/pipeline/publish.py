@@ -115,6 +115,11 @@ class Publisher:
         age = self._clocks.monotonic() - self._started
         return waiting_for(self.sources.values(), age, self.gate.grace, hold=self.gate.hold)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether what is published is everything: each source has been read, and none is about to leave."""
+        return not self._leaving and all(source.is_known for source in self.sources.values())
+
     async def submit(self, name: str, event: SourceEvent) -> None:
         """Take what a source says. Waits while earlier events are being worked off."""
         async with self._lock:

@@ -51,6 +51,7 @@ def make_settings(
         revision=fields.revision or "",
         merge=fields.merge or defaults.merge,
         virtual_ips=fields.virtual_ips or defaults.virtual_ips,
+        output=fields.output or defaults.output or "",
     )
 
 

@@ -60,6 +60,15 @@ class VirtualIps(StrEnum):
     ALL = "all"
 
 
+class Output(StrEnum):
+    """Where resources go."""
+
+    MCP = "mcp"
+    """To istiod, over MCP."""
+    KUBERNETES = "kubernetes"
+    """To the API server."""
+
+
 class ServiceSettings(msgspec.Struct, frozen=True, order=True, gc=False):
     """What rules and registry say about a mesh service, rather than about one endpoint of it."""
 
@@ -81,6 +90,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, order=True, gc=False):
     virtual_ips: VirtualIps = VirtualIps.NONE
     refused_hosts: tuple[str, ...] = ()
     """Why hosts beside that of the `MeshKey` were left out."""
+    output: str = ""
+    """Where its resources go, "" when there is one output only."""
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):

@@ -55,7 +55,11 @@ EXPECTED = {
         '5: sources[2].name: the name "vms" is taken by sources[0]; names of sources must differ'
     ],
     "empty-section": ["2: log: must be a mapping (key: value) (nothing is written; leave the key out"],
-    "kubernetes": ["3: outputs.kubernetes.enabled: writing to Kubernetes is not in this release"],
+    "kubernetes": [
+        "3: outputs.kubernetes.enabled: mcp and kubernetes are both on, and istiod would get every resource"
+    ],
+    "kubernetes-group": ["4: outputs.kubernetes.group: "],
+    "kubernetes-output-off": ['4: rules[0].set.output: the output "kubernetes" is off'],
     "list": ["1: must be a mapping: sources:"],
     "merge-key": ["3: log: merge keys (<<) are not supported"],
     "missing-kind": ["2: sources[0].kind: is missing; allowed: consul, eureka, inventory, zookeeper"],
@@ -128,7 +132,15 @@ EXPECTED = {
 ONLY_THE_LOADER_SEES = {
     # What is lost once YAML is read, or needs more than a schema can say.
     *("bad-cidr", "bad-listen", "bad-port", "bad-regex", "bad-template", "bad-template-brace"),
-    *("complex-key", "duplicate-key", "duplicate-names", "kubernetes", "merge-key", "no-sources"),
+    *(
+        "complex-key",
+        "duplicate-key",
+        "duplicate-names",
+        "kubernetes",
+        "kubernetes-output-off",
+        "merge-key",
+        "no-sources",
+    ),
     *(
         "mcp-allow",
         "mcp-allow-patterns",
