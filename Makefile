@@ -23,7 +23,7 @@ unit: .venv/.dev
 
 # What has to be built or fetched goes into a cache outside the checkout, once; a builder exits with 75
 # where its thing can't be had, and the tests that need it then skip loudly.
-BUILDERS := build_istiod.py build_eureka.py build_jvm.py consul/fetch.py mesh/fetch_envoy.py
+BUILDERS := build_istiod.py build_eureka.py build_jvm.py consul/fetch.py mesh/fetch_envoy.py build_kubernetes.py
 
 integration: .venv/.dev
 	set -e; for builder in $(BUILDERS); do $(BIN)/python integration/$$builder || test $$? -eq 75; done

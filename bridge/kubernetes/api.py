@@ -6,6 +6,7 @@ knows of the server: address, certificates, tokens and how they are renewed.
 
 import asyncio
 import importlib.util
+import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ JSON = "application/json"
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _RELOAD = 10.0
 """Least seconds between two looks for newer credentials."""
+_LARGE = 1 << 20
+"""Bytes of a body from which on aiohttp wants a stream."""
 _MAX_LINE = 8 << 20
 """Bytes of one watch event: etcd takes objects of 1.5 MB."""
 
@@ -89,7 +92,7 @@ class ApiServer:
                     method,
                     self._configuration.host + path,
                     params=query,
-                    data=body,
+                    data=io.BytesIO(body) if body and len(body) > _LARGE else body,
                     headers={**await self._credentials(), "Content-Type": content_type},
                     **self._tls(),
                 ) as response,

@@ -51,13 +51,13 @@ class Leavers:
         """Decide about those that wait; return whether they may leave.
 
         Args:
-            held: how many wait.
+            held: how many wait, all that there are; when these have gone, others wait again.
             owned: how many objects are ours, those included.
             now: monotonic seconds.
             is_complete: whether every source has been read.
         """
         limits = self._limits
-        if not is_complete:
+        if not is_complete or not held:
             self._is_open, self._since = False, None
         elif held < limits.min_removed or held * 100 <= limits.max_removed_percent * owned:
             self._is_open, self._since = True, None

@@ -43,6 +43,11 @@ class Queue:
         """Return how many keys wait, including those for later."""
         return sum(map(len, self._lines)) + len(self._due) + len(self._active)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in line now, or being looked at."""
+        return not self._active and not any(self._lines)
+
     def clear(self) -> None:
         """Forget everything."""
         for line in self._lines:

@@ -195,7 +195,7 @@ class KubernetesSink:
     def _state(self) -> str:
         if self._error:
             return "failed"
-        if self._is_leading:
+        if self._is_leading and len(self._known) == len(self._reflectors):
             return "rehearsing" if self._settings.dry_run else "leading"
         return "standby" if self._election is not None and self._election.holder else "connecting"
 
@@ -243,6 +243,8 @@ class KubernetesSink:
                 await asyncio.sleep(0)
 
     def _judge_leavers(self) -> None:
+        if not self._queue.is_idle:
+            return  # There may be more of them.
         held = self._troubles.keys(Verb.HOLD)
         was_held = self._leavers.held_since
         is_complete = self._generation > 0 and self._is_complete()

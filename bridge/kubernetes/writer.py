@@ -111,6 +111,7 @@ class Writer:
                 self._again(key, _BUG)
             finally:
                 self._queue.done(key)
+            await asyncio.sleep(0)  # Most objects need no request, and others have work too.
 
     async def _look(self, key: ResourceKey) -> None:
         wanted = self._world.wanted(key)
