@@ -16,10 +16,11 @@ _HOSTS = [
 ]
 _ADDRESSES = [
     (), ("10.0.0.1",), ("10.0.0.0/8",), ("2001:db8::1",), ("10.0.0.1/33",), ("vm.example",), ("10.0.0.01",),
-    ("2001:db8::/32",), ("10.0.0.1/8",), ("",),
+    ("2001:db8::/32",), ("10.0.0.1/8",), ("",), ("241.7.8.9",), ("241.7.8.9", "241.7.8.10"), ("241.7.8.256",),
 ]
 _PROTOCOLS = [
     "HTTP", "http", "TCP", "", "GRPC", "GRPC-Web", "TLS", "UDP", "HTTP_PROXY", "dubbo", "Thrift", "MySQL",
+    "HTTP2", "HTTPS", "MONGO", "REDIS", "auto", "tri",
 ]
 _PORT_NAMES = ["http", "HTTP", "a" * 63, "a" * 64, "", "my_port", "-a", "9", "ü"]
 _NUMBERS = [80, 8080, 443, 1, 65535, 65536, 0]
@@ -30,6 +31,8 @@ _PLACES = [
 _LABELS: Sequence[dict[str, str]] = [
     {}, {"app": "x"}, {"a.b/c": "V_1.x"}, {"": "x"}, {"k" * 64: "x"}, {"app": "v" * 64}, {"app": "-x"},
     {"*": "x"}, {"/k": "x"}, {"a": ""}, {"app": "ü"}, {"a b": "c"}, {"security.istio.io/tlsMode": "istio"},
+    {"security.istio.io/tlsMode": "disabled"}, {"istio.io/draining": "true"}, {"meshbridge.io/source": "vms"},
+    {"version": "v1"}, {"version": "v 1"},
 ]
 _LOCALITIES = ["", "eu", "eu/1/a", "eu/1/a/b", "/", "*", "/eu-1a", "eu//a"]
 _EXPORTS = [
@@ -39,7 +42,14 @@ _SELECTORS = [
     None, Selector({"app": "x"}), Selector({}), Selector({"": "x"}), Selector({"app": "*"}),
     Selector({"app": "v" * 64}), Selector({"a b": "c"}),
 ]
-_NAMES = [(), ("spiffe://cluster.local/ns/a/sa/b",), ("",), ("two words",)]
+_NAMES = [
+    (), ("spiffe://cluster.local/ns/a/sa/b",), ("",), ("two words",),
+    ("spiffe://cluster.local/ns/a/sa/old", "spiffe://cluster.local/ns/a/sa/new"),
+]
+_ACCOUNTS = ["", "shop", "shop.v2", "../../other/sa/x", "spiffe://a/b", "a" * 254, "Shop"]
+_OBJECT_LABELS: Sequence[dict[str, str]] = [
+    {}, {}, {"istio.io/rev": "blue"}, {"istio.io/rev": "blue green"}, {"istio.io/rev": ""}, {"a b": "c"},
+]
 # fmt: on
 
 
@@ -53,6 +63,12 @@ def service_entries(seed: int, count: int) -> list[ServiceEntry]:
     """Return so many ServiceEntries, each with at most two odd values."""
     chance = random.Random(seed)
     return [_service(chance) for _ in range(count)]
+
+
+def object_labels(seed: int, count: int) -> list[dict[str, str]]:
+    """Return the labels of so many objects."""
+    chance = random.Random(seed)
+    return [chance.choice(_OBJECT_LABELS) for _ in range(count)]
 
 
 def _service(chance: random.Random) -> ServiceEntry:
@@ -97,7 +113,7 @@ def _workload(chance: random.Random, *, odd: int) -> WorkloadEntry:
         "network": lambda: chance.choice(["", "dc-1", "with space"]),
         "locality": lambda: chance.choice(_LOCALITIES),
         "weight": lambda: chance.choice([0, 1, 2**31, 2**32 - 1]),
-        "service_account": lambda: chance.choice(["", "shop"]),
+        "service_account": lambda: chance.choice(_ACCOUNTS),
     }
     fields = chance.sample(sorted(choices), odd)
     entry = WorkloadEntry(address="10.0.0.1")
