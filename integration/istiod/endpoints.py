@@ -8,6 +8,7 @@ from typing import Self
 
 import grpc
 import msgspec
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
@@ -24,6 +25,9 @@ class Endpoint(msgspec.Struct, frozen=True, order=True, gc=False):
     """IP address and port."""
     locality: str
     weight: int
+    priority: int = 0
+    """Proxies use it when all of smaller priority have failed."""
+    is_draining: bool = False
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
@@ -117,4 +121,6 @@ def _endpoint(group: LocalityLbEndpoints, one: LbEndpoint) -> Endpoint:
         address=f"{socket.address}:{socket.port_value}",
         locality="/".join(filter(None, (where.region, where.zone, where.sub_zone))),
         weight=one.load_balancing_weight.value,
+        priority=group.priority,
+        is_draining=one.health_status == HealthStatus.DRAINING,
     )
