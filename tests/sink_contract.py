@@ -109,11 +109,11 @@ class Cluster:
     async def call(
         self, method: str, path: str, body: object = None, content: str = "application/json"
     ) -> Any:
-        """Send a request as an administrator; return the document, None for not found."""
+        """Send a request as an administrator; return the document, None when it is not, or already, there."""
         data = None if body is None else json.dumps(body)
         async with self._session.request(method, path, data=data, headers={"Content-Type": content}) as found:
             document = await found.json()
-            if found.status == 404:
+            if found.status == 404 or document.get("reason") == "AlreadyExists":
                 return None
             assert found.status < 400 or (method, found.status) == ("DELETE", 405), document
             return document

@@ -115,6 +115,13 @@ class KubernetesSink:
         known = (key.kind, "") in self._known or (key.kind, key.namespace) in self._known
         return known and self._generation > 0
 
+    def why_unknown(self, key: ResourceKey) -> str:
+        """Return why the objects of its kind and namespace can't be read, "" when they will be."""
+        for reflector in self._reflectors:
+            if reflector.kind is key.kind and reflector.namespace in ("", key.namespace):
+                return reflector.problem.text if reflector.problem else ""
+        return ""
+
     def may_leave(self, key: ResourceKey) -> bool:
         """Whether an object may be deleted when nothing asks for it."""
         return self._leavers.may_leave(key)

@@ -34,6 +34,7 @@ _RETRY = {
 }
 """Seconds after which what only people can mend is tried again; a change of the object is tried at once."""
 _BUG = 60.0
+_UNREAD = 5.0
 
 Place = tuple[str, str]
 """A kind and a namespace; "" stands for all."""
@@ -53,7 +54,10 @@ class World(Protocol):
         """Return the resource that should be there."""
 
     def is_known(self, key: ResourceKey) -> bool:
-        """Whether the objects of its kind and namespace have been read."""
+        """Whether the objects of its kind and namespace have been read, and there is a snapshot."""
+
+    def why_unknown(self, key: ResourceKey) -> str:
+        """Return why they can't be read, "" when they will be."""
 
     def may_leave(self, key: ResourceKey) -> bool:
         """Whether it may be deleted when nothing asks for it."""
@@ -120,8 +124,11 @@ class Writer:
             text = f"outputs.kubernetes.namespaces does not name {key.namespace}"
             self._troubles.note(key, "outside", text)
             return
-        if not self._world.is_known(key):
-            return  # It comes again when its objects have been read.
+        if not self._world.is_known(key):  # It comes again when its objects have been read.
+            if wanted is not None and (why := self._world.why_unknown(key)):
+                self._troubles.note(key, "unread", why)
+            self._again(key, _UNREAD)
+            return
         action = self._decide(key, wanted)
         if action.verb in WRITES:
             await self._write(key, wanted, action)

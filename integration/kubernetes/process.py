@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 import aiohttp
 import yaml
 
-from integration.processes import PATIENCE, dies_with_us, end, eventually, free_ports
+from integration.processes import PATIENCE, dies_with_us, eventually, free_ports
 
 ADMIN = 'admin-token,admin,1,"system:masters"\n'
 APPLY = "application/apply-patch+yaml"
@@ -61,9 +62,9 @@ class ApiServer:
     async def start(self) -> None:
         """Start it and return when it is ready."""
         with self._log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *dies_with_us(),
-                *(str(self._binary), "--dir", str(self._folder), "--port", str(self.port)),
+            # No asyncio process: several tests, each with a loop of its own, may share the server.
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a moment only
+                [*dies_with_us(), str(self._binary), "--dir", str(self._folder), "--port", str(self.port)],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"GOGC": "40"},
@@ -72,10 +73,8 @@ class ApiServer:
 
     async def stop(self) -> None:
         """End it; it has nothing to lose."""
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
-            await end(self._process)
-            await self._process.wait()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
 
     def pause(self) -> None:
         """Freeze it: it keeps its connections and answers nothing."""
@@ -123,7 +122,7 @@ class ApiServer:
         )
 
     async def _is_ready(self) -> bool:
-        if self._process.returncode is not None:
+        if self._process.poll() is not None:
             raise RuntimeError(f"the API server ended: {self.log[-2000:]}")
         try:
             async with self.session() as http, http.get("/readyz") as answer:
