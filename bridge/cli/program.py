@@ -21,6 +21,7 @@ from meshbridge.bridge.cli import (
     preflight,
     run,
     support,
+    tools,
     top,
     vm,
 )
@@ -100,5 +101,5 @@ def _program() -> None:
     """Brings services from VM inventories and registries into an Istio mesh."""
 
 
-for group in (run, check, get, explain, top, client, preflight, conformance, support, vm, demo, about):
+for group in (run, check, get, explain, top, client, preflight, conformance, support, vm, tools, demo, about):
     group.add_to(app)

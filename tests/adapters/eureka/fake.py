@@ -44,6 +44,9 @@ class FakeEureka:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/eureka/{path:.*}", self._answer)
+        app.router.add_post("/eureka/apps/{app}", self._take)
+        app.router.add_put("/eureka/apps/{app}/{id}", self._renew)
+        app.router.add_delete("/eureka/apps/{app}/{id}", self._drop)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
@@ -171,3 +174,28 @@ class FakeEureka:
             body = json.dumps(self._document(path)).encode()
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         return web.Response(body=gzip.compress(body, mtime=0), headers=headers)
+
+    async def _take(self, request: web.Request) -> web.Response:
+        if refusal := self._refusal(request):
+            return refusal
+        item = (await request.json())["instance"]
+        self.apps.setdefault(request.match_info["app"], {})[item["ipAddr"]] = {**item, "actionType": "ADDED"}
+        return web.Response(status=204)
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        self.asked["heartbeat"] += 1
+        known = [item["instanceId"] for item in self.apps.get(request.match_info["app"], {}).values()]
+        return self._refusal(request) or web.Response(
+            status=200 if request.match_info["id"] in known else 404
+        )
+
+    async def _drop(self, request: web.Request) -> web.Response:
+        if refusal := self._refusal(request):
+            return refusal
+        self.apps.pop(request.match_info["app"], None)
+        return web.Response()
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self.authorization and request.headers.get("Authorization") != self.authorization:
+            return web.Response(status=401)
+        return None if self.status == 200 else web.Response(status=self.status)
