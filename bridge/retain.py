@@ -9,7 +9,7 @@ import structlog
 from meshbridge.adapters.base import AdapterConfig
 from meshbridge.bridge.config.models import Safety
 from meshbridge.bridge.metrics import Metrics
-from meshbridge.bridge.pipeline.publish import Publisher
+from meshbridge.bridge.pipeline.publish import Kept, Publisher
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.bridge.state import StateFiles
 from meshbridge.bridge.watching import fingerprint
@@ -40,10 +40,11 @@ class Retaining:
         source = self._publisher.sources[config.name]
         if self._files is None or source.is_synced or source.is_retained:
             return
-        groups = self._files.load(config.name, self._fingerprints[config.name], self._max_age, time.time())
-        if groups is not None:
-            await self._publisher.restore(config.name, groups)
-            log.info("state restored", source=config.name, services=len(groups))
+        copy = self._files.load(config.name, self._fingerprints[config.name], self._max_age, time.time())
+        if copy is not None:
+            header = copy.header
+            await self._publisher.restore(config.name, Kept(copy.groups, header.saved, header.held))
+            log.info("state restored", source=config.name, services=len(copy.groups))
 
     async def run(self) -> None:
         """Save every now and then until cancelled."""
@@ -70,12 +71,13 @@ class Retaining:
         return source.state is SourceState.SYNCED and age > self._max_age / 4
 
     async def _save(self, files: StateFiles, source: Source) -> None:
-        if not (source.is_synced or source.is_retained):
+        kept = self._publisher.kept(source.name)
+        if kept is None:
             return  # A copy of nothing would pass for an empty registry.
         name, now = source.name, time.time()
-        groups = self._publisher.mesh.groups(name)
+        saved = kept.as_of if source.is_retained else now
         try:
-            await asyncio.to_thread(files.save, name, self._fingerprints[name], groups, now)
+            await asyncio.to_thread(files.save, name, self._fingerprints[name], kept.groups, saved, kept.held)
         except OSError as error:
             self._publisher.unsaved.add(name)
             self._note(f"{type(error).__name__}: {error}")

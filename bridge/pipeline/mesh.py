@@ -16,7 +16,7 @@ import msgspec
 from meshbridge.bridge.pipeline.catalog import Catalog, Change
 from meshbridge.bridge.pipeline.conflicts import Contribution
 from meshbridge.bridge.pipeline.convert import Converted, convert
-from meshbridge.bridge.pipeline.guard import GuardSettings, SourceGuard
+from meshbridge.bridge.pipeline.guard import GuardSettings, Held, Overall, SourceGuard, without_held
 from meshbridge.bridge.pipeline.merge import MeshService, merge, unmerged
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.surplus import Surplus
@@ -74,6 +74,7 @@ class Mesh:
     def __init__(self, rules: Rules, precedence: Sequence[str], guard: GuardSettings) -> None:
         self.catalog = Catalog()
         self.guards: dict[str, SourceGuard] = {}
+        self._overall = Overall(guard)
         self.services: dict[MeshKey, Built] = {}
         self._index: dict[MeshKey, set[ServiceKey]] = {}
         self._evaluated: dict[str, dict[ServiceKey, Evaluated]] = {}
@@ -98,6 +99,7 @@ class Mesh:
         self.surplus.configure(rules)
         self._precedence = {source: rank for rank, source in enumerate(precedence)}
         self._guard_settings = guard
+        self._overall.settings = guard
         for known in self.guards.values():
             known.settings = guard
         self._outdated.update(*(self._evaluated.get(source, ()) for source in precedence))
@@ -107,7 +109,7 @@ class Mesh:
     def guard(self, source: str) -> SourceGuard:
         """Return the guard of a source."""
         if source not in self.guards:
-            self.guards[source] = SourceGuard(self._guard_settings)
+            self.guards[source] = SourceGuard(self._guard_settings, self._overall)
         return self.guards[source]
 
     def effective(self, key: ServiceKey) -> InstanceGroup:
@@ -133,6 +135,13 @@ class Mesh:
         self.catalog.store(changes)
         return self._mark(counting)
 
+    def restore(self, source: str, groups: Sequence[InstanceGroup], held: Held | None, now: float) -> None:
+        """Take the groups of a source that counted before, and hold again what was held of them."""
+        self.apply(source, self.catalog.compare([without_held(group) for group in groups]), now)
+        if held is not None:
+            self.guard(source).restore(held, {group.key: group for group in groups}, now)
+            self._mark(self.guard(source).effective.values())
+
     def release(self, source: str, now: float) -> int:
         """Free what the guard holds of a source and return how many instances that were."""
         guard = self.guard(source)
@@ -151,10 +160,10 @@ class Mesh:
         self._touched.update(due)
         return bool(due)
 
-    def forget(self, source: str) -> None:
+    def forget(self, source: str, now: float) -> None:
         """Take out a source that is no longer configured."""
         self._mark([InstanceGroup(group.key) for group in self.catalog.groups(source)])
-        self._mark([InstanceGroup(key) for key in self.guard(source).effective])
+        self._mark([InstanceGroup(key) for key in self.guard(source).leave(now)])
         self.catalog.forget(source)
         del self.guards[source]
 

@@ -7,11 +7,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from meshbridge.bridge.pipeline.catalog import Change, grown
+from meshbridge.bridge.pipeline.guard import Held
 from meshbridge.bridge.pipeline.mesh import Mesh, News
 from meshbridge.bridge.pipeline.sources import Source, waiting_for
 from meshbridge.bridge.sink import Sink
@@ -66,6 +67,15 @@ class Clocks:
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+
+
+class Kept(NamedTuple):
+    """What is known of a source, as it outlives the process. Times are Unix seconds."""
+
+    groups: Sequence[InstanceGroup]
+    """The groups that count, with what the guard holds in them."""
+    as_of: float
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -163,12 +173,25 @@ class Publisher:
                 self.unsaved.add(source.name)
                 log.info("source filled up", source=source.name)
 
-    async def restore(self, name: str, groups: Sequence[InstanceGroup]) -> None:
-        """Take the retained groups of a source that has not been read yet."""
+    def kept(self, name: str) -> Kept | None:
+        """Return what is known of a source, for the next start or another replica; None when nothing is."""
+        source = self.sources.get(name)
+        now = self._clocks.wall()
+        as_of = source.as_of(now) if source else None
+        if as_of is None:
+            return None
+        held = self.mesh.guard(name).keep()
+        ahead = now - self._clocks.monotonic()
+        return Kept(self.mesh.groups(name), as_of, held.moved(ahead) if held else None)
+
+    async def restore(self, name: str, kept: Kept) -> None:
+        """Take what was known of a source that has not been read yet."""
         async with self._lock:
-            self._apply(name, self.mesh.catalog.compare(groups))
+            now = self._clocks.monotonic()
+            held = kept.held.moved(now - self._clocks.wall()) if kept.held else None
+            self.mesh.restore(name, kept.groups, held, now)
             self.unsaved.discard(name)
-            self.sources[name].is_retained = True
+            self.sources[name].restore(kept.as_of)
         self._wake.set()
 
     async def remove(self, name: str, successors: Iterable[str] = ()) -> None:
@@ -269,7 +292,7 @@ class Publisher:
                 del self._leaving[name]
             elif now >= leaving.until or not leaving.successors & unread:
                 del self._leaving[name]
-                self.mesh.forget(name)
+                self.mesh.forget(name, now)
                 log.info("source forgotten", source=name)
 
     async def _round(self) -> None:

@@ -31,6 +31,10 @@ class Source:
     """Whether it is believed when it has nothing at all."""
     is_doubted: bool = False
     """Whether it was read and had nothing, which a registry that was just restarted says, too."""
+    retained_as_of: float | None = None
+    """When a registry last said what is known from an earlier run, or from another replica."""
+    left_synced: float | None = None
+    """When it was last synced, before its present trouble."""
     grew: float | None = None
     """Monotonic seconds at which instances last came to a doubted source; None before the first."""
 
@@ -50,6 +54,7 @@ class Source:
         state = SourceState.EMPTY if is_fine and self.is_doubted else report.state
         changed = state is not self.state
         if changed:
+            self.left_synced = now if self.state is SourceState.SYNCED else self.left_synced
             self.state, self.since = state, now
         self.error = "; ".join(text for text in ("" if is_fine else report.reason, self._doubt_text) if text)
         self.details = report.details
@@ -77,6 +82,18 @@ class Source:
         if not self.is_doubted:
             return ""
         return (NEVER_SEEN_OTHERWISE if self.grew is None else FILLING).format(self.name)
+
+    def as_of(self, now: float) -> float | None:
+        """Return as of when what is known of it is true; None when nothing is."""
+        if self.is_retained:
+            return self.retained_as_of
+        if not self.is_synced:
+            return None
+        return now if self.state is SourceState.SYNCED else self.left_synced
+
+    def restore(self, as_of: float) -> None:
+        """Note that groups are known from an earlier run, or from another replica."""
+        self.is_retained, self.retained_as_of = True, as_of
 
     def succeed(self, now: float) -> None:
         """Note that data came from the registry."""

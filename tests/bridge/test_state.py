@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from meshbridge.bridge import state
+from meshbridge.bridge import state_copy
 from meshbridge.bridge.state import StateFiles
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Note, Port, ServiceKey, group, labels
 
@@ -49,7 +49,8 @@ def files(folder: Path) -> StateFiles:
 
 
 def load(files: StateFiles, source: str = "vms", fingerprint: str = "f1", now: float = 1000.0) -> Any:
-    return files.load(source, fingerprint, DAY, now)
+    copy = files.load(source, fingerprint, DAY, now)
+    return None if copy is None else copy.groups
 
 
 def test_what_is_saved_is_loaded(files: StateFiles) -> None:
@@ -129,7 +130,6 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "the end is missing": content[:-5],
         "only the first line": content.partition(b"\n")[0],
         "nothing": b"",
-        "another format": content.replace(b'"format":1', b'"format":2'),
         "no JSON": b"x" + content,
         "another JSON": b"[]\n",
         "much too deep": b'{"x":' + b"[" * 100_000,
@@ -239,4 +239,4 @@ def test_format_is_part_of_the_file(files: StateFiles, folder: Path) -> None:
 
     first = (folder / "vms.state").read_bytes().partition(b"\n")[0]
 
-    assert f'"format":{state.FORMAT}'.encode() in first
+    assert f'"format":{state_copy.FORMAT}'.encode() in first

@@ -9,7 +9,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
 from meshbridge.bridge.pipeline.catalog import Catalog
-from meshbridge.bridge.pipeline.guard import GuardSettings, SourceGuard, hold
+from meshbridge.bridge.pipeline.guard import (
+    Cause,
+    GuardSettings,
+    Overall,
+    SourceGuard,
+    Trip,
+    hold,
+    without_held,
+)
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Port, ServiceKey, group
 
 SETTINGS = GuardSettings(min_removed=10, max_removed_percent=20, window=60, hold=600)
@@ -408,7 +416,7 @@ class AnyHistory(RuleBasedStateMachine):
     def guard_holds_only_while_the_true_count_is_out_of_bounds(self) -> None:
         guard, catalog = self.world.guard, self.world.catalog
         served = sum(found.health.is_served for each in catalog.groups("vms") for found in each.instances)
-        assert guard._served == served
+        assert guard._tally.served == served
         if guard.trip is not None:
             lost = guard.trip.peak - served
             assert lost >= 3
@@ -454,3 +462,77 @@ def test_emptied_source_is_held_until_most_of_it_is_back() -> None:
 
     world.says(30.0, shop=range(4))
     assert (world.served(), world.guard.held) == (4, 0)
+
+
+class Sources:
+    """Several sources whose guards share what is lost overall."""
+
+    def __init__(self, *names: str, each: int) -> None:
+        self.overall = Overall(SETTINGS)
+        self.worlds = {name: World() for name in names}
+        for world in self.worlds.values():
+            world.guard = SourceGuard(SETTINGS, self.overall)
+            world.says(shop=range(each))
+
+    def says(self, name: str, left: int) -> int:
+        """Let one source say how many instances are left, and return how many count."""
+        world = self.worlds[name]
+        world.says(shop=range(left))
+        return world.served()
+
+
+def test_many_small_sources_do_not_lose_everything_together() -> None:
+    sources = Sources(*"abcdef", each=6)
+
+    counts = [sources.says(name, 0) for name in "abcdef"]
+
+    assert counts == [0, 6, 6, 6, 6, 6], "a loses 6 of 36; with b it would be 12, a third"
+    assert sources.worlds["b"].guard.trip == Trip(1000.0, 6, Cause.OVERALL)
+
+
+def test_loss_that_was_held_for_all_goes_when_all_can_bear_it_again() -> None:
+    sources = Sources(*"abcdef", each=8)
+    assert [sources.says("a", 0), sources.says("b", 7)] == [0, 7]
+    assert sources.says("c", 7) == 8, "the tenth loss of 48"
+
+    world = sources.worlds["c"]
+    world.expire(30.0)
+    assert world.served() == 8
+    world.expire(31.0)
+    assert world.served() == 7
+
+
+def test_what_is_released_or_taken_out_is_no_loss_to_others() -> None:
+    sources = Sources(*"abcdef", each=12)
+    assert sources.says("a", 0) == 12
+    sources.worlds["a"].release()
+    sources.worlds["b"].guard.leave(1000.0)
+
+    assert sources.says("c", 11) == 11
+
+
+def test_ordinary_change_passes_while_another_source_is_held() -> None:
+    sources = Sources("a", "b", each=20)
+    assert sources.says("a", 1) == 20
+
+    assert sources.says("b", 19) == 19
+
+
+def test_what_is_held_can_be_kept_and_held_again() -> None:
+    world = World()
+    world.says(shop=range(20), other=range(3))
+    world.says(5.0, shop=range(2))
+    world.says(5.0, shop=range(1))
+    kept = world.guard.keep()
+    assert kept is not None
+    assert kept.trip == Trip(1005.0, 23)
+    assert set(kept.since["shop"].values()) == {1005.0, 1010.0}
+
+    again = World()
+    again.take([without_held(found) for found in world.counting.values()])
+    again.guard.restore(kept.moved(-500.0).moved(500.0), world.counting, again.now)
+
+    assert (again.guard.held, again.guard.trip) == (19, Trip(1000.0, 23)), "no hold begins in the future"
+    again.says(5.0, shop=range(18))
+    assert again.guard.held == 0
+    assert again.guard.keep() is None

@@ -351,7 +351,7 @@ def test_forgotten_source_leaves_with_all_it_had() -> None:
     world.says(group(SHOP, [vm(0)]))
     assert world.mesh.guard("vms").held == 19
 
-    world.mesh.forget("vms")
+    world.mesh.forget("vms", 0.0)
     world.settle()
 
     assert world.addresses(MeshKey("meshbridge", "one.mesh")) == ["10.0.0.99"]
@@ -365,13 +365,13 @@ def test_forgotten_group_that_only_the_guard_kept_leaves_too() -> None:
     world.says(InstanceGroup(SHOP))
     assert world.addresses(SHOP_HOST)
 
-    world.mesh.forget("vms")
+    world.mesh.forget("vms", 0.0)
 
     assert names(world.settle()) == {"shop.vms.mesh": False}
 
 
 def test_unknown_source_can_be_forgotten() -> None:
-    World().mesh.forget("never-heard-of")
+    World().mesh.forget("never-heard-of", 0.0)
 
 
 def test_losses_that_the_guard_holds_stay_in_the_resources_until_released() -> None:

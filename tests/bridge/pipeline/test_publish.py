@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from meshbridge.bridge.config.rules import Defaults, Rule
 from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
-from meshbridge.bridge.pipeline.publish import TICK, Clocks, GateSettings, Publisher
+from meshbridge.bridge.pipeline.publish import TICK, Clocks, GateSettings, Kept, Publisher
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.schemas.errors import SinkError
@@ -190,7 +190,7 @@ async def test_retained_copy_counts_as_known() -> None:
     async with running() as world:
         source = world.add()
 
-        await world.publisher.restore("vms", [group(SHOP, [vm(1)])])
+        await world.publisher.restore("vms", Kept([group(SHOP, [vm(1)])], 1000.0))
         await world.quiet()
 
         assert world.sinks[0].names == ["shop.vms.mesh"]
@@ -202,7 +202,7 @@ async def test_sync_after_a_retained_copy_publishes_the_difference_alone() -> No
     async with running() as world:
         source = world.add()
         pay = ServiceKey("vms", "pay")
-        await world.publisher.restore("vms", [group(SHOP, [vm(1)]), group(pay, [vm(2)])])
+        await world.publisher.restore("vms", Kept([group(SHOP, [vm(1)]), group(pay, [vm(2)])], 1000.0))
         await world.quiet()
 
         await world.says(sync(group(SHOP, [vm(1)])))
@@ -635,7 +635,11 @@ async def test_registry_that_comes_back_empty_loses_nothing_however_little_it_ha
     async with running() as world:
         source = world.add()
         had = group(SHOP, [vm(1), vm(2)])
-        await (world.says(sync(had)) if earlier == "read" else world.publisher.restore("vms", [had]))
+        await (
+            world.says(sync(had))
+            if earlier == "read"
+            else world.publisher.restore("vms", Kept([had], 1000.0))
+        )
         assert len(await world.quiet()) == 1
 
         await world.says(sync())

@@ -142,7 +142,9 @@ async def test_state_that_is_being_written_when_the_bridge_stops_is_written_befo
         asyncio.get_running_loop().call_later(0.1, may_go_on.set)
 
     await eventually(lambda: len(written_groups) == 2)
-    [kept] = StateFiles(site.state).load("vms", fingerprint(load(site.path, {}).sources[0]), 60, time.time())
+    copy = StateFiles(site.state).load("vms", fingerprint(load(site.path, {}).sources[0]), 60, time.time())
+    assert copy is not None
+    [kept] = copy.groups
     assert [found.address for found in kept.instances] == ["10.0.0.2"]
 
 

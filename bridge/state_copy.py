@@ -1,0 +1,76 @@
+"""One copy of what a bridge knows, as bytes: for files, and for other replicas.
+
+A line of JSON (`Header`), then the body as MessagePack. Groups rather than resources, so that a source
+which is down can be filled in beside others that are not, and rules may change in between. Pure.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from meshbridge.bridge.pipeline.guard import Held
+from meshbridge.schemas.registry import InstanceGroup
+
+FORMAT = 2
+
+
+class OtherFormat(ValueError):  # noqa: N818 - it is no fault of anybody
+    """The copy is of another release of the bridge."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """The first line."""
+
+    format: int
+    source: str
+    fingerprint: str
+    """Of the configuration that says which registry the groups are from."""
+    saved: float
+    """Unix seconds at which this was the state of the registry, as far as one knew."""
+    sha256: str
+    """Of everything after the first line."""
+    held: Held | None = None
+    """What the guard holds; its times are Unix seconds here."""
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """What is known of one source."""
+
+    header: Header
+    groups: list[InstanceGroup]
+    """The groups that count, with what the guard holds in them."""
+
+
+class _AnyHeader(msgspec.Struct, frozen=True):
+    format: int
+
+
+def encode_copy(
+    source: str, fingerprint: str, groups: Iterable[InstanceGroup], saved: float, held: Held | None = None
+) -> bytes:
+    """Return the bytes of a copy."""
+    encoder = msgspec.msgpack.Encoder()
+    # One by one, so that no encoder holds the GIL for long.
+    pieces = [encoder.encode(group) for group in groups]
+    body = b"\xdd" + len(pieces).to_bytes(4, "big") + b"".join(pieces)
+    header = Header(FORMAT, source, fingerprint, saved, hashlib.sha256(body).hexdigest(), held)
+    return msgspec.json.encode(header) + b"\n" + body
+
+
+def decode_copy(content: bytes) -> Copy:
+    """Return the copy that the bytes hold.
+
+    Raises:
+        OtherFormat: another release of the bridge wrote it.
+        ValueError: it is damaged.
+        RecursionError: it is nested without end.
+    """
+    first, _, body = content.partition(b"\n")
+    found = msgspec.json.decode(first, type=_AnyHeader).format
+    if found != FORMAT:
+        raise OtherFormat(f"format {found} is not {FORMAT}")
+    header = msgspec.json.decode(first, type=Header)
+    if hashlib.sha256(body).hexdigest() != header.sha256:
+        raise ValueError("the checksum does not match")
+    return Copy(header, msgspec.msgpack.decode(body, type=list[InstanceGroup]))
