@@ -22,6 +22,7 @@ from meshbridge.bridge.config.models import Config, McpClient, McpLimits
 from meshbridge.bridge.kubernetes.leavers import Limits
 from meshbridge.bridge.kubernetes.sink import KubernetesSink
 from meshbridge.bridge.metrics import Metrics
+from meshbridge.bridge.peers import PeerClient
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.values import Output
@@ -102,35 +103,40 @@ async def running(config: Config, path: Path | None = None) -> AsyncIterator[Bri
     kubernetes = _make_kubernetes(config, metrics, lambda: publisher.is_complete)
     publisher = make_publisher(config, _sinks(cache, kubernetes, config), metrics)
     mcp = _make_mcp(config, cache, metrics)
-    view = RunningBridge(publisher, mcp.clients.statuses if mcp else lambda: [], kubernetes)
+    peers = PeerClient(config.safety.peers)
+    view = RunningBridge(publisher, mcp.clients.statuses if mcp else lambda: [], peers, kubernetes)
     admin = AdminServer(view, config.admin, metrics.registry)
-    retaining = Retaining(publisher, metrics, config.safety)
-    async with _task_group() as tasks:
-        watching = Watching(publisher, metrics, tasks, retaining.restore)
-        reloading = Reloading(config, path, publisher, watching, view, metrics)
-        mcp_address = await _start_mcp(mcp, config)
-        try:
-            admin_address = await admin.start()
-            await watching.apply(watching.prepare(config.sources), time.time())
-            background = [
-                tasks.create_task(publisher.run(), name="publisher"),
-                tasks.create_task(retaining.run(), name="retained state"),
-                tasks.create_task(reloading.run(), name="reload"),
-                tasks.create_task(_keep_gauges(view, metrics), name="gauges"),
-            ]
-            if kubernetes is not None:
-                background.append(tasks.create_task(kubernetes.run(), name="kubernetes output"))
+    retaining = Retaining(publisher, metrics, config.safety, peers)
+    view.copy_of = retaining.copy_of
+    with retaining.locked():
+        async with _task_group() as tasks:
+            watching = Watching(publisher, metrics, tasks, retaining.restore)
+            reloading = Reloading(config, path, publisher, watching, view, metrics)
+            view.release_config = reloading.release
+            mcp_address = await _start_mcp(mcp, config)
             try:
-                yield Bridge(view, publisher, reloading, mcp_address, admin_address)
+                admin_address = await admin.start()
+                await retaining.learn()
+                await watching.apply(watching.prepare(config.sources), time.time())
+                background = [
+                    tasks.create_task(publisher.run(), name="publisher"),
+                    tasks.create_task(retaining.run(), name="retained state"),
+                    tasks.create_task(reloading.run(), name="reload"),
+                    tasks.create_task(_keep_gauges(view, metrics), name="gauges"),
+                ]
+                if kubernetes is not None:
+                    background.append(tasks.create_task(kubernetes.run(), name="kubernetes output"))
+                try:
+                    yield Bridge(view, publisher, reloading, mcp_address, admin_address)
+                finally:
+                    await watching.stop()
+                    await retaining.save()  # Before its task is cancelled, which may be writing.
+                    for task in background:
+                        task.cancel()
             finally:
-                await watching.stop()
-                await retaining.save()  # Before its task is cancelled, which may be writing.
-                for task in background:
-                    task.cancel()
-        finally:
-            # Clients keep what they have: they are sent away before anything of it is taken back.
-            await _stop_mcp(mcp)
-            await admin.stop()
+                # Clients keep what they have: they are sent away before anything of it is taken back.
+                await _stop_mcp(mcp)
+                await admin.stop()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import structlog
 
 from meshbridge.adapters.base import AdapterConfig, AdapterContext
 from meshbridge.bridge.config.models import Config
-from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.lint import lint, lint_met
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.sources import NEVER_SEEN_OTHERWISE, has_instances

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -12,15 +13,25 @@ from meshbridge.bridge.config.loading import load
 from meshbridge.bridge.config.models import Config, Safety
 from meshbridge.bridge.config.watching import changes, fingerprint
 from meshbridge.bridge.metrics import Metrics
-from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.hosts import HostPolicy
-from meshbridge.bridge.pipeline.publish import GateSettings, Publisher
+from meshbridge.bridge.pipeline.outside import GateSettings
+from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.status import RunningBridge
 from meshbridge.bridge.watching import Start, Watching, expanded
 from meshbridge.schemas.errors import ConfigError
 
 log = structlog.get_logger(__name__)
+
+
+class Refused(NamedTuple):
+    """Content of the file that would remove too much."""
+
+    content: bytes
+    """Its fingerprint."""
+    hosts: int
+    """How many hosts would go."""
 
 
 class Reloading:
@@ -43,10 +54,30 @@ class Reloading:
         self._metrics = metrics
         self._content = fingerprint(path) if path else b""
         self._requested = asyncio.Event()
+        self._refused: Refused | None = None
+        """The newest content that was refused for what it would remove."""
+        self._released = b""
+        """Fingerprint of the content that somebody said is meant."""
 
     def request(self) -> None:
         """Ask for a reload."""
         self._requested.set()
+
+    def release(self) -> int:
+        """Put into force what was refused for what it would remove, and return how many hosts go.
+
+        Raises:
+            KeyError: nothing was.
+        """
+        going = self._publisher.let_leave()
+        if self._refused is not None:
+            self._released = self._refused.content
+            going += self._refused.hosts
+            self.request()
+        elif not self._publisher.departures.kept_back:
+            raise KeyError("no configuration was refused for what it would remove")
+        log.warning("configuration released", hosts=going)
+        return going
 
     async def run(self) -> None:
         """Reload whenever asked to, or when the file has changed, until cancelled."""
@@ -64,6 +95,7 @@ class Reloading:
             self.request()
 
     async def _reload(self, path: Path) -> None:
+        content = fingerprint(path)
         try:
             config = load(path, os.environ)
             rules = make_rules(config)
@@ -74,14 +106,33 @@ class Reloading:
             self._metrics.reloaded("refused")
             log.error("reload refused", problems=self._view.reload_error.splitlines(), exc_info=bug)
             return
-        self._view.reload_error = ""
+        self._view.reload_error, self._refused = "", None
         if config == self._config:
             self._metrics.reloaded("unchanged")
+            return
+        if content != self._released and await self._removes_too_much(config, rules, content):
             return
         await self._apply(config, rules, starts)
         self._metrics.reloaded("applied")
         log.info("reloaded", needs_restart=self._needs_restart(config))
         self._config = config
+
+    async def _removes_too_much(self, config: Config, rules: Rules, content: bytes) -> bool:
+        """Whether a new configuration has to wait for somebody to say that what it removes is meant."""
+        old = [part.name for part in expanded(self._config.sources)]
+        new = [part.name for part in expanded(config.sources)]
+        has_successors = bool(set(new) - set(old))
+        lost = await self._publisher.preview(rules, new, leaving=has_successors)
+        if not lost.are_too_many(guard_settings(config.safety)):
+            return False
+        self._refused = Refused(content, len(lost.hosts))
+        self._view.reload_error = (
+            f"it would remove {lost}; "
+            "if that is meant, say `meshbridge release config`, until then the old one stays in force"
+        )
+        self._metrics.reloaded("refused")
+        log.error("reload refused", problems=[self._view.reload_error], exc_info=None)
+        return True
 
     async def _apply(self, config: Config, rules: Rules, starts: Mapping[str, Start | None]) -> None:
         names = [part.name for part in expanded(config.sources)]
@@ -100,7 +151,7 @@ class Reloading:
         ]
         return changed + [
             f"safety.{name}"
-            for name in ("state_dir", "max_age")
+            for name in ("state_dir", "max_age", "peers")
             if getattr(config.safety, name) != getattr(self._config.safety, name)
         ]
 
@@ -119,4 +170,6 @@ def guard_settings(safety: Safety) -> GuardSettings:
 
 def gate_settings(safety: Safety) -> GateSettings:
     """Return the gate's part of the settings."""
-    return GateSettings(hold=safety.startup == "hold", grace=safety.grace, refill=safety.refill)
+    return GateSettings(
+        hold=safety.startup == "hold", grace=safety.grace, refill=safety.refill, max_outage=safety.max_outage
+    )

@@ -1,7 +1,9 @@
 """Keeps retained state up to date, and gives it back at the next start."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -9,9 +11,12 @@ import structlog
 from meshbridge.adapters.base import AdapterConfig
 from meshbridge.bridge.config.models import Safety
 from meshbridge.bridge.metrics import Metrics
-from meshbridge.bridge.pipeline.publish import Kept, Publisher
+from meshbridge.bridge.peers import PeerClient
+from meshbridge.bridge.pipeline.outside import Kept
+from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.bridge.state import StateFiles
+from meshbridge.bridge.state_copy import Copy, encode_copy, united
 from meshbridge.bridge.watching import fingerprint
 from meshbridge.schemas.registry import SourceState
 
@@ -24,9 +29,11 @@ INTERVAL = 30.0
 class Retaining:
     """Writes the effective groups of the sources that changed. Without a state directory it does nothing."""
 
-    def __init__(self, publisher: Publisher, metrics: Metrics, safety: Safety) -> None:
+    def __init__(self, publisher: Publisher, metrics: Metrics, safety: Safety, peers: PeerClient) -> None:
         self._publisher = publisher
         self._metrics = metrics
+        self._peers = peers
+        self._told: dict[str, list[Copy]] = {}
         self._max_age = safety.max_age
         self._files = StateFiles(Path(safety.state_dir)) if safety.state_dir else None
         self._fingerprints: dict[str, str] = {}
@@ -38,19 +45,48 @@ class Retaining:
         """Give the publisher what is kept of a source, unless it knows the source already."""
         self._fingerprints[config.name] = fingerprint(config)
         source = self._publisher.sources[config.name]
-        if self._files is None or source.is_synced or source.is_retained:
+        if source.is_synced or source.is_retained:
             return
-        copy = self._files.load(config.name, self._fingerprints[config.name], self._max_age, time.time())
+        copy = self._newest(config.name)
         if copy is not None:
             header = copy.header
             await self._publisher.restore(config.name, Kept(copy.groups, header.saved, header.held))
             log.info("state restored", source=config.name, services=len(copy.groups))
+
+    async def learn(self) -> None:
+        """Ask the other replicas what they know."""
+        self._told = await self._peers.copies()
+
+    def copy_of(self, name: str) -> bytes | None:
+        """Return what is known of a source, for another replica; None when nothing is."""
+        kept = self._publisher.kept(name)
+        mark = self._fingerprints.get(name)
+        return encode_copy(name, mark, kept.groups, kept.as_of, kept.held) if kept and mark else None
+
+    def _newest(self, name: str) -> Copy | None:
+        """Return the best copy of a source: what replicas that run say counts before our own file."""
+        mark, now = self._fingerprints[name], time.time()
+        told = [copy for copy in self._told.get(name, ()) if copy.header.fingerprint == mark]
+        told = [copy for copy in told if now - copy.header.saved <= self._max_age]
+        if told:
+            return united(told)
+        return self._files.load(name, mark, self._max_age, now) if self._files else None
 
     async def run(self) -> None:
         """Save every now and then until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
             await self.save()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other bridges out of the state directory.
+
+        Raises:
+            ConfigError: another one uses it.
+        """
+        with self._files.locked() if self._files else contextlib.nullcontext():
+            yield
 
     async def save(self) -> None:
         """Write the files of the sources that changed since the last time.

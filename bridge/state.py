@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from meshbridge.bridge.pipeline.guard import Held
+from meshbridge.bridge.pipeline.bounds import Held
 from meshbridge.bridge.state_copy import Copy, OtherFormat, decode_copy, encode_copy
 from meshbridge.schemas.errors import ConfigError
 from meshbridge.schemas.registry import InstanceGroup

@@ -5,11 +5,12 @@ which is down can be filled in beside others that are not, and rules may change 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from meshbridge.bridge.pipeline.guard import Held
+from meshbridge.bridge.pipeline.bounds import Held
+from meshbridge.bridge.pipeline.guard import hold
 from meshbridge.schemas.registry import InstanceGroup
 
 FORMAT = 2
@@ -74,3 +75,37 @@ def decode_copy(content: bytes) -> Copy:
     if hashlib.sha256(body).hexdigest() != header.sha256:
         raise ValueError("the checksum does not match")
     return Copy(header, msgspec.msgpack.decode(body, type=list[InstanceGroup]))
+
+
+def united(copies: Sequence[Copy]) -> Copy:
+    """Return the newest of several copies of one source (at least one), with what any of them holds."""
+    newest = max(copies, key=lambda copy: copy.header.saved)
+    groups = {group.key: group for group in newest.groups}
+    held = newest.header.held
+    for copy in copies:
+        if copy is newest or copy.header.held is None:
+            continue
+        for group in copy.groups:
+            if group.held:
+                known = groups.get(group.key) or InstanceGroup(group.key)
+                groups[group.key] = _with_held_of(known, group)
+        held = _joined(held, copy.header.held)
+    return Copy(msgspec.structs.replace(newest.header, held=held), list(groups.values()))
+
+
+def _with_held_of(group: InstanceGroup, other: InstanceGroup) -> InstanceGroup:
+    wanted = set(other.held)
+    lost = msgspec.structs.replace(
+        other, instances=tuple(found for found in other.instances if found.id in wanted)
+    )
+    joined = hold(lost, group)
+    return msgspec.structs.replace(joined, held=tuple(sorted({*joined.held, *group.held})))
+
+
+def _joined(one: Held | None, other: Held) -> Held:
+    if one is None:
+        return other
+    since = {
+        name: {**other.since.get(name, {}), **one.since.get(name, {})} for name in one.since | other.since
+    }
+    return Held(one.trip, since)

@@ -1,20 +1,25 @@
 """A running bridge as the admin interface sees it."""
 
 import itertools
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from meshbridge.bridge.admin.view import (
     ConflictStatus,
+    HeldStatus,
+    QuarantineStatus,
     Readiness,
     ResourceStatus,
     ServiceStatus,
     SourceStatus,
 )
+from meshbridge.bridge.config.models import CONFIG
 from meshbridge.bridge.kubernetes.sink import KubernetesSink
 from meshbridge.bridge.kubernetes.status import OutputStatus
+from meshbridge.bridge.peers import PeerClient
 from meshbridge.bridge.pipeline.convert import entry_name
 from meshbridge.bridge.pipeline.explain import Explanation, Step, explain
 from meshbridge.bridge.pipeline.mesh import Built
@@ -33,12 +38,22 @@ class RunningBridge:
         self,
         publisher: Publisher,
         clients: Callable[[], list[ClientStatus]],
+        peers: PeerClient,
         kubernetes: KubernetesSink | None = None,
     ) -> None:
+        """Show what the publisher has; what other parts know is set by those who make them."""
         self._publisher = publisher
+        self._peers = peers
         self._clients = clients
         self._kubernetes = kubernetes
         self.reload_error = ""
+        self.release_config: Callable[[], int] = _nothing_refused
+        self.copy_of: Callable[[str], bytes | None] = lambda _source: None
+
+    @property
+    def instance(self) -> str:
+        """What tells this process from its peers."""
+        return self._peers.instance
 
     @property
     def generation(self) -> int:
@@ -107,11 +122,56 @@ class RunningBridge:
         """Free what the guard holds of a source and return how many instances that were.
 
         Raises:
-            KeyError: there is no such source.
+            KeyError: there is no such source, or no refused configuration.
         """
         if self._kubernetes is not None and source == self._kubernetes.name not in self._publisher.sources:
             return self._kubernetes.release()
+        if source == CONFIG:
+            return self.release_config()
         return self._publisher.release(source)
+
+    async def release_at_peers(self, source: str) -> Mapping[str, str]:
+        """Release at the other replicas, too, and return what each answered."""
+        return await self._peers.release(source)
+
+    def held(self) -> list[HeldStatus]:
+        """Every instance that only the guard keeps, by source, service and id."""
+        found: list[HeldStatus] = []
+        ahead = self._publisher.ahead
+        for source, guard in sorted(self._publisher.mesh.guards.items()):
+            if guard.trip is None:
+                continue
+            until = guard.trip.since + guard.settings.hold + ahead
+            addresses = {
+                (key, one.id): one.address
+                for key, group in guard.effective.items()
+                for one in group.instances
+            }
+            found.extend(
+                HeldStatus(source, key.name, one, addresses[key, one], at + ahead, guard.trip.cause, until)
+                for key, one, at in sorted(guard.held_since())
+            )
+        return found
+
+    def quarantine(self) -> Iterator[QuarantineStatus]:
+        """Everything that is kept out because istiod would refuse it, by namespace and host."""
+        services = dict(self._publisher.mesh.services)
+        return (found for key in sorted(services) for found in _kept_out(key, services[key]))
+
+    def kept_sources(self) -> list[str]:
+        """The sources of which something is known."""
+        return sorted(name for name in self._publisher.sources if self._publisher.kept(name))
+
+    def kept(self, source: str) -> bytes:
+        """What is known of a source, for another replica.
+
+        Raises:
+            KeyError: nothing is.
+        """
+        content = self.copy_of(source)
+        if content is None:
+            raise KeyError(source)
+        return content
 
     async def wait_newer(self, generation: int, within: float) -> int:
         """Return the generation as soon as it is above the given one, or after `within` seconds."""
@@ -132,6 +192,7 @@ class RunningBridge:
             retained=source.is_retained,
             error=source.error,
             details=dict(source.details),
+            as_of=source.as_of(time.time()),
         )
 
     def _service(self, key: MeshKey, built: Built) -> ServiceStatus:
@@ -181,6 +242,24 @@ class RunningBridge:
             total=owner.converted.total if owner else 0,
             created=self._publisher.created.get(found.key, 0.0),
         )
+
+
+def _nothing_refused() -> int:
+    raise KeyError("no configuration was refused for what it would remove")
+
+
+def _kept_out(key: MeshKey, built: Built) -> Iterator[QuarantineStatus]:
+    sources = _sources(built)
+    if built.error:
+        reason = built.error.strip().splitlines()[-1] if built.is_bug else built.error.strip()
+        is_served = bool(built.converted.resources)
+        yield QuarantineStatus(key.namespace, key.host, "", "", reason, is_served, sources)
+    for endpoint in built.converted.endpoints:
+        if endpoint.refusal and endpoint.member.health.is_served:
+            member = endpoint.member
+            yield QuarantineStatus(
+                key.namespace, key.host, member.id, member.address, endpoint.refusal, False, sources
+            )
 
 
 def _sources(built: Built) -> list[str]:

@@ -17,6 +17,9 @@ from meshbridge.schemas.resource import Kind
 _SLICE = 50
 """Items made in one go, a few milliseconds."""
 
+INSTANCE_HEADER = "Meshbridge-Instance"
+"""Names the bridge that asks: a release that comes from a peer goes no further, and nobody asks itself."""
+
 MAX_QUESTION = 512
 """Characters of a query of `explain`."""
 
@@ -29,6 +32,8 @@ COLLECTIONS: Mapping[str, Callable[[BridgeView], Iterable[Item]]] = {
     "sources": lambda view: view.sources(),
     "clients": lambda view: view.clients(),
     "outputs": lambda view: view.outputs(),
+    "held": lambda view: view.held(),
+    "quarantine": lambda view: view.quarantine(),
 }
 """What can be listed under /api/v1/."""
 
@@ -50,6 +55,8 @@ class Api:
             web.get("/readyz", self._readyz),
             web.get("/metrics", self._metrics),
             web.get("/api/v1/explain", self._explain),
+            web.get("/api/v1/state", self._state),
+            web.get("/api/v1/state/{source:.+}", self._copy),
             web.post("/api/v1/release/{source:.+}", self._release),
             *(web.get(f"/api/v1/{collection}", self._list) for collection in COLLECTIONS),
         ]
@@ -110,11 +117,28 @@ class Api:
 
     async def _release(self, request: web.Request) -> web.Response:
         source = request.match_info["source"]
+        asked_by = request.headers.get(INSTANCE_HEADER, "")
+        if asked_by == self._view.instance:
+            raise Problem(409, "conflict", "this is the bridge that asks")
         try:
             released = self._view.release(source)
         except KeyError as error:
-            raise Problem(404, "not_found", f"there is no source {source!r}") from error
-        return answers.document({"source": source, "released": released})
+            raise Problem(404, "not_found", str(error.args[0])) from error
+        peers = {} if asked_by else dict(await self._view.release_at_peers(source))
+        return answers.document({"source": source, "released": released, "peers": peers})
+
+    async def _state(self, _request: web.Request) -> web.Response:
+        items = [{"name": name} for name in self._view.kept_sources()]
+        return answers.document({"instance": self._view.instance, "items": items})
+
+    async def _copy(self, request: web.Request) -> web.Response:
+        source = request.match_info["source"]
+        try:
+            # In the loop, as groups change only there; other replicas start seldom.
+            content = self._view.kept(source)
+        except KeyError as error:
+            raise Problem(404, "not_found", f"nothing is known of a source {source!r}") from error
+        return web.Response(body=content, content_type="application/octet-stream")
 
 
 async def _chosen(items: Iterable[Item], query: Query) -> list[Item]:

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from meshbridge.bridge.admin.view import ConflictStatus, ResourceStatus, ServiceStatus, SourceStatus
+from meshbridge.bridge.admin.view import (
+    ConflictStatus,
+    HeldStatus,
+    QuarantineStatus,
+    ResourceStatus,
+    ServiceStatus,
+    SourceStatus,
+)
 from meshbridge.bridge.kubernetes.status import OutputStatus
 from meshbridge.bridge.wording import did_you_mean, listing
 from meshbridge.mcp.clients import ClientStatus
@@ -13,13 +20,23 @@ from meshbridge.mcp.clients import ClientStatus
 MAX_WAIT = 60.0
 """Seconds that a long poll lasts at most."""
 
-Item = ResourceStatus | ServiceStatus | ConflictStatus | SourceStatus | ClientStatus | OutputStatus
+Item = (
+    ResourceStatus
+    | ServiceStatus
+    | ConflictStatus
+    | SourceStatus
+    | ClientStatus
+    | OutputStatus
+    | HeldStatus
+    | QuarantineStatus
+)
 
 _POLL = frozenset({"generation", "wait"})
 _FILTERS: Mapping[str, frozenset[str]] = {
     "sources": frozenset({"name", "source"}),
     "clients": frozenset({"name"}),
     "outputs": frozenset({"name"}),
+    "held": frozenset({"name", "source"}),
 }
 _ALL_FILTERS = frozenset({"name", "namespace", "source"})
 
@@ -88,29 +105,38 @@ def matches(item: Item, query: Query) -> bool:
 
 def names(item: Item) -> tuple[str, ...]:
     """Return what an item may be called: its name, and its hosts."""
+    found: tuple[str, ...]
     match item:
-        case ResourceStatus(object=found):
-            return (found["metadata"]["name"], *found["spec"].get("hosts", ()))
+        case ResourceStatus(object=shown):
+            found = (shown["metadata"]["name"], *shown["spec"].get("hosts", ()))
         case ServiceStatus(name=name, host=host):
-            return (name, host)
+            found = (name, host)
         case ConflictStatus(host=host):
-            return (host,)
+            found = (host,)
         case SourceStatus(name=name) | OutputStatus(name=name):
-            return (name,)
-    return (item.id,)
+            found = (name,)
+        case HeldStatus(service=service, id=one, address=address):
+            found = (service, one, address)
+        case QuarantineStatus(host=host, endpoint=one, address=address):
+            found = (host, one, address)
+        case ClientStatus(id=one):
+            found = (one,)
+    return found
 
 
 def namespace(item: Item) -> str:
     """Return an item's namespace, "" for what has none."""
     if isinstance(item, ResourceStatus):
         return str(item.object["metadata"]["namespace"])
-    return item.namespace if isinstance(item, ServiceStatus | ConflictStatus) else ""
+    return item.namespace if isinstance(item, ServiceStatus | ConflictStatus | QuarantineStatus) else ""
 
 
 def sources(item: Item) -> tuple[str, ...]:
     """Return the sources an item comes from."""
     if isinstance(item, SourceStatus):
         return (item.name,)
+    if isinstance(item, HeldStatus):
+        return (item.source,)
     return () if isinstance(item, ClientStatus | OutputStatus) else tuple(item.sources)
 
 

@@ -142,7 +142,7 @@ def _http_error(request: web.Request, error: web.HTTPException) -> web.Response:
 
 def _nothing_at(path: str) -> str:
     asked = path.removeprefix(_PREFIX)
-    known = (*COLLECTIONS, "explain", "release")
+    known = (*COLLECTIONS, "explain", "release", "state")
     return f"there is nothing at {path[:200]}{did_you_mean(asked, known)}; {_PREFIX} has {listing(known)}"
 
 

@@ -34,6 +34,38 @@ class SourceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Whether what is served of this source comes from an earlier run of the bridge."""
     error: str
     details: Mapping[str, str]
+    as_of: float | None = None
+    """Unix seconds as of which what is served of it is true: now when synced, None when nothing is."""
+
+
+class HeldStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One instance that only the guard keeps."""
+
+    source: str
+    service: str
+    """Name of the service in its registry."""
+    id: str
+    address: str
+    since: float
+    """Unix seconds since which it is held."""
+    cause: str
+    """source, emptied or overall: what lost too much at once."""
+    until: float
+    """Unix seconds at which time frees it, unless it is among the last ones of its source."""
+
+
+class QuarantineStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A service, or one endpoint of it, that istiod would refuse and that is kept out."""
+
+    namespace: str
+    host: str
+    endpoint: str
+    """Id of the instance; "" for the service as a whole."""
+    address: str
+    reason: str
+    last_valid: bool
+    """Whether its last valid form is served."""
+    sources: Sequence[str]
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -129,11 +161,36 @@ class BridgeView(Protocol):
     def last_reload_error(self) -> str:
         """Why the newest reload was refused; "" when it was not."""
 
+    def held(self) -> list[HeldStatus]:
+        """Every instance that only the guard keeps, by source, service and id."""
+
+    def quarantine(self) -> Iterable[QuarantineStatus]:
+        """Everything that is kept out because istiod would refuse it, by namespace and host."""
+
     def release(self, source: str) -> int:
-        """Free what the guard holds of a source and return how many instances that were.
+        """Free what the guard holds and return how many instances that were.
+
+        `config` puts the configuration into force that was refused for what it would remove; it counts hosts.
 
         Raises:
-            KeyError: there is no such source.
+            KeyError: there is no such source, or no such configuration.
+        """
+
+    async def release_at_peers(self, source: str) -> Mapping[str, str]:
+        """Release at the other replicas, too, and return what each answered."""
+
+    @property
+    def instance(self) -> str:
+        """What tells this process from its peers."""
+
+    def kept_sources(self) -> list[str]:
+        """The sources of which something is known."""
+
+    def kept(self, source: str) -> bytes:
+        """What is known of a source, for another replica.
+
+        Raises:
+            KeyError: nothing is.
         """
 
     async def wait_newer(self, generation: int, within: float) -> int:

@@ -7,7 +7,7 @@ import typer
 from meshbridge.bridge.cli import output
 from meshbridge.bridge.cli.exits import CommandError, ExitCode
 from meshbridge.bridge.cli.options import AdminConfig, AdminUrl, CaFile, TokenFile, connect
-from meshbridge.bridge.cli.output import Table, TableOrJson, TableOrJsonOption
+from meshbridge.bridge.cli.output import Table, TableOrJson, TableOrJsonOption, talk
 from meshbridge.bridge.cli.remote import Document
 
 
@@ -22,7 +22,8 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="\b\nExample:\n"
         "  meshbridge get sources                        HELD is more than 0\n"
-        "  meshbridge release vms --token-file /etc/meshbridge/token"
+        "  meshbridge release vms --token-file /etc/meshbridge/token\n"
+        "  meshbridge release config --admin unix:///run/meshbridge/admin.sock"
     )(release)
 
 
@@ -64,7 +65,7 @@ def explanation_lines(answer: Document) -> list[str]:
 
 
 def release(
-    source: Annotated[str, typer.Argument(help="Name of the source.", metavar="SOURCE")],
+    source: Annotated[str, typer.Argument(help="Name of the source, or `config`.", metavar="SOURCE|config")],
     admin: AdminUrl = "",
     config: AdminConfig = None,
     token_file: TokenFile = None,
@@ -72,8 +73,13 @@ def release(
 ) -> None:
     """Let go what only the guard keeps of a source.
 
-    They left in a suspicious number; release them when they are really gone. It needs the
-    admin interface's token or its unix socket.
+    They left in a suspicious number; release them when they are really gone. A source that was empty
+    from the start is believed then. `config` puts into force what was refused for what it would remove.
+
+    Other replicas are told, too. It needs the admin interface's token or its unix socket.
     """
-    released = connect(admin, config, token_file, ca).release(source)
-    output.print_lines([f"released {released} instances of {source}"])
+    answer = connect(admin, config, token_file, ca).release(source)
+    what = "hosts" if source == "config" else "instances"
+    output.print_lines([f"released {answer['released']} {what} of {source}"])
+    for peer, said in answer.get("peers", {}).items():
+        talk(f"peer {peer}: {said}")

@@ -139,6 +139,23 @@ def _output_row(item: Item, now: float) -> Row:
     ]
 
 
+def _held_row(item: Item, now: float) -> Row:
+    named = [str(item[key]) for key in ("source", "service", "id", "address")]
+    return [*named, age(item["since"], now), _CAUSES.get(item["cause"]) or str(item["cause"])]
+
+
+_CAUSES = {
+    "source": "the source lost too many at once",
+    "emptied": "a full read of the source found nothing",
+    "overall": "all sources together lost too many at once",
+}
+
+
+def _quarantine_row(item: Item, _now: float) -> Row:
+    served = "yes" if item["lastValid"] else "no"
+    return [item["namespace"], item["host"], item["endpoint"], served, item["reason"]]
+
+
 def _resource_identity(item: Item) -> str:
     meta = item["object"]["metadata"]
     return f"{meta['namespace']}/{meta['name']}"
@@ -202,7 +219,26 @@ LISTINGS = (
         headers=("NAME", "KIND", "STATE", "SERVICES", "INSTANCES", "HELD", "LAST-SUCCESS"),
         row=_source_row,
         identity=lambda item: str(item["name"]),
-        volatile=frozenset({"lastSuccess", "details"}),
+        volatile=frozenset({"lastSuccess", "asOf", "details"}),
+        poll_seconds=2.0,
+    ),
+    Listing(
+        name="held",
+        singular="held",
+        aliases=(),
+        headers=("SOURCE", "SERVICE", "INSTANCE", "ADDRESS", "AGE", "WHY"),
+        row=_held_row,
+        identity=lambda item: f"{item['source']}/{item['service']}/{item['id']}",
+        volatile=frozenset({"since", "until"}),
+        poll_seconds=2.0,
+    ),
+    Listing(
+        name="quarantine",
+        singular="quarantined",
+        aliases=(),
+        headers=("NAMESPACE", "HOST", "ENDPOINT", "LAST-VALID-SERVED", "REASON"),
+        row=_quarantine_row,
+        identity=lambda item: f"{item['namespace']}/{item['host']}/{item['endpoint']}",
         poll_seconds=2.0,
     ),
     Listing(

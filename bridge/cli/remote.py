@@ -62,13 +62,13 @@ class Remote:
             raise CommandError(f"the bridge refuses: status {status}")
         return body.decode(errors="replace")
 
-    def release(self, source: str) -> int:
-        """Free what the guard holds of a source, and return how many instances that were.
+    def release(self, source: str) -> Document:
+        """Free what the guard holds, and return `{"source", "released", "peers"}`.
 
         Raises:
             CommandError: the bridge doesn't answer, or refuses.
         """
-        return int(self._ask("POST", f"/api/v1/release/{quote(source)}")["released"])
+        return self._ask("POST", f"/api/v1/release/{quote(source)}")
 
     def _ask(self, method: str, path: str, wait: float = 0.0, *, unready_is_fine: bool = False) -> Document:
         status, body = self._exchange(method, path, TIMEOUT_SECONDS + wait)

@@ -36,12 +36,17 @@ __all__ = [
     "McpLimits",
     "McpOutput",
     "Outputs",
+    "Peers",
     "Rule",
     "Safety",
     "SetFields",
     "duplicate_source",
     "repeated",
 ]
+
+
+CONFIG = "config"
+"""What `meshbridge release` calls the configuration, so that no source may have that name."""
 
 
 class McpClient(StrictModel):
@@ -160,6 +165,20 @@ class Admin(StrictModel):
         return self
 
 
+class Peers(StrictModel):
+    """Other replicas of this bridge, by their admin interfaces."""
+
+    urls: tuple[Annotated[str, Field(pattern=r"^https?://[^\s/@]+$")], ...] = ()
+    """Addresses such as `http://meshbridge-peers:16080`. A name stands for all its addresses; our own is
+    found out and left alone. Default: none."""
+    token_file: str = ""
+    """File with the bearer token of their admin interfaces; releasing needs it. Default: none."""
+    ca_file: str = ""
+    """PEM file with the authorities to trust. Default: the system's."""
+    timeout: Duration = 5.0
+    """How long a peer may take to answer."""
+
+
 class Safety(StrictModel):
     """What keeps a faulty registry from emptying the mesh."""
 
@@ -187,8 +206,13 @@ class Safety(StrictModel):
     identity_rollover: Duration = 60.0
     """How long clients go on accepting an identity that a service no longer has, so that certificates can
     change while connections are made; 0s: not at all."""
+    max_outage: Duration | None = None
+    """How long what is known of a source stays in the mesh while the source can't be read; then it leaves.
+    Default: without a limit, since old endpoints are better than none."""
     state_dir: str = ""
     """Directory for retained copies. Default: none, nothing survives a restart."""
+    peers: Peers = Peers()
+    """Other replicas: a cold one learns from them before it gives answers, and `release` reaches all."""
 
 
 class Log(StrictModel):
@@ -262,6 +286,10 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
+        for index, source in enumerate(self.sources):
+            if source.name == CONFIG:
+                text = "`meshbridge release config` is about the configuration; choose another name"
+                raise PydanticCustomError("reserved_name", text, {"at": ("sources", index, "name")})
         for index, earlier in repeated([source.name for source in self.sources]).items():
             raise duplicate_source(self.sources[index].name, index, earlier)
         return self

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from meshbridge.bridge.pipeline.bounds import GuardSettings, Held
 from meshbridge.bridge.pipeline.catalog import Catalog, Change
 from meshbridge.bridge.pipeline.conflicts import Contribution
 from meshbridge.bridge.pipeline.convert import Converted, convert
-from meshbridge.bridge.pipeline.guard import GuardSettings, Held, Overall, SourceGuard, without_held
+from meshbridge.bridge.pipeline.guard import Overall, SourceGuard, without_held
 from meshbridge.bridge.pipeline.merge import MeshService, merge, unmerged
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.surplus import Surplus

@@ -6,18 +6,19 @@ Nothing is published before the gate is open, nor while an event is half worked 
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import structlog
 
 from meshbridge.bridge.pipeline.catalog import Change, grown
-from meshbridge.bridge.pipeline.guard import Held
+from meshbridge.bridge.pipeline.leaving import Departures
 from meshbridge.bridge.pipeline.mesh import Mesh, News
+from meshbridge.bridge.pipeline.outside import SYSTEM_CLOCKS, Clocks, GateSettings, Kept, PublisherMetrics
+from meshbridge.bridge.pipeline.preview import Losses, groups_of, losses, shadow
+from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import Source, waiting_for
 from meshbridge.bridge.sink import Sink
 from meshbridge.schemas.errors import SinkError
-from meshbridge.schemas.registry import FullSync, GroupUpdate, InstanceGroup, SourceEvent, SourceReport
+from meshbridge.schemas.registry import FullSync, GroupUpdate, SourceEvent, SourceReport
 from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Delta, Publication, ResourceKey, Snapshot, replace
 
 log = structlog.get_logger(__name__)
@@ -30,64 +31,6 @@ _GROUPS = 500
 """Groups compared in one go."""
 
 
-class PublisherMetrics(Protocol):
-    """What the publisher counts."""
-
-    def published(self, publication: Publication) -> None:
-        """A snapshot went to the sinks."""
-
-    def sink_failed(self, sink: str) -> None:
-        """A sink did not take a snapshot."""
-
-    def tripped(self, source: str) -> None:
-        """The guard began to hold a source's losses."""
-
-    def problems(self, stage: str, count: int) -> None:
-        """A stage, `merge` or `convert`, found so many things that are not as they should be."""
-
-    def quarantined(self, reason: str) -> None:
-        """A mesh service can't be published in its newest state: `refused` by the rules, or a `bug`."""
-
-
-@dataclass(frozen=True)
-class GateSettings:
-    """What the first answers wait for."""
-
-    hold: bool = True
-    """Whether required sources are waited for without a limit."""
-    grace: float = 60.0
-    """How long optional sources are waited for. Seconds."""
-    refill: float = 30.0
-    """How long no instance may have come to a source that was empty until it counts as read. Seconds."""
-
-
-@dataclass(frozen=True)
-class Clocks:
-    """Where time comes from."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
-
-
-class Kept(NamedTuple):
-    """What is known of a source, as it outlives the process. Times are Unix seconds."""
-
-    groups: Sequence[InstanceGroup]
-    """The groups that count, with what the guard holds in them."""
-    as_of: float
-    held: Held | None = None
-
-
-@dataclass(frozen=True)
-class Leaving:
-    """A source that is no longer configured, and for how long its groups stay."""
-
-    successors: frozenset[str]
-    """Sources that came in its place, which may turn out to have the same services."""
-    until: float
-    """The end of all waiting for them. Monotonic seconds."""
-
-
 class Publisher:
     """Owns the mesh while the program runs: the one writer."""
 
@@ -97,7 +40,7 @@ class Publisher:
         sinks: Sequence[Sink],
         metrics: PublisherMetrics,
         gate: GateSettings,
-        clocks: Clocks = Clocks(),
+        clocks: Clocks = SYSTEM_CLOCKS,
     ) -> None:
         self.mesh = mesh
         self.sources: dict[str, Source] = {}
@@ -113,7 +56,7 @@ class Publisher:
         self._clocks = clocks
         self._started = clocks.monotonic()
         self._oldest: dict[str, float] = {}
-        self._leaving: dict[str, Leaving] = {}
+        self.departures = Departures(mesh)
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._newer = asyncio.Event()
@@ -128,7 +71,7 @@ class Publisher:
     @property
     def is_complete(self) -> bool:
         """Whether what is published is everything: each source has been read, and none is about to leave."""
-        return not self._leaving and all(source.is_known for source in self.sources.values())
+        return not self.departures and all(source.is_known for source in self.sources.values())
 
     async def submit(self, name: str, event: SourceEvent) -> None:
         """Take what a source says. Waits while earlier events are being worked off."""
@@ -173,6 +116,11 @@ class Publisher:
                 self.unsaved.add(source.name)
                 log.info("source filled up", source=source.name)
 
+    @property
+    def ahead(self) -> float:
+        """Unix seconds less monotonic ones, now."""
+        return self._clocks.wall() - self._clocks.monotonic()
+
     def kept(self, name: str) -> Kept | None:
         """Return what is known of a source, for the next start or another replica; None when nothing is."""
         source = self.sources.get(name)
@@ -181,15 +129,13 @@ class Publisher:
         if as_of is None:
             return None
         held = self.mesh.guard(name).keep()
-        ahead = now - self._clocks.monotonic()
-        return Kept(self.mesh.groups(name), as_of, held.moved(ahead) if held else None)
+        return Kept(self.mesh.groups(name), as_of, held.moved(self.ahead) if held else None)
 
     async def restore(self, name: str, kept: Kept) -> None:
         """Take what was known of a source that has not been read yet."""
         async with self._lock:
-            now = self._clocks.monotonic()
-            held = kept.held.moved(now - self._clocks.wall()) if kept.held else None
-            self.mesh.restore(name, kept.groups, held, now)
+            held = kept.held.moved(-self.ahead) if kept.held else None
+            self.mesh.restore(name, kept.groups, held, self._clocks.monotonic())
             self.unsaved.discard(name)
             self.sources[name].restore(kept.as_of)
         self._wake.set()
@@ -202,8 +148,7 @@ class Publisher:
         """
         async with self._lock:
             del self.sources[name]
-            until = self._clocks.monotonic() + self.gate.grace
-            self._leaving[name] = Leaving(frozenset(successors), until)
+            self.departures.add(name, successors, self._clocks.monotonic() + self.gate.grace)
         self._wake.set()
 
     async def reconfigure(self, change: Callable[[Mesh], None]) -> None:
@@ -218,7 +163,9 @@ class Publisher:
         Raises:
             KeyError: there is no such source.
         """
-        source = self.sources[name]
+        source = self.sources.get(name)
+        if source is None:
+            raise KeyError(f"there is no source {name!r}")
         released = self.mesh.release(name, self._clocks.monotonic())
         if source.is_doubted:
             source.sync(self._clocks.wall())
@@ -283,21 +230,53 @@ class Publisher:
             log.info("registry no longer suspect", source=name)
         guard.is_suspect = is_suspect
 
-    def _let_go(self) -> None:
+    def _drop_too_old(self) -> None:
+        """Take out what is known of sources that could not be read for longer than the settings allow."""
+        if self.gate.max_outage is None:
+            return
+        now = self._clocks.wall()
+        for name, source in self.sources.items():
+            as_of = source.as_of(now)
+            if as_of is not None and now - as_of > self.gate.max_outage:
+                self.mesh.forget(name, self._clocks.monotonic())
+                source.forget()
+                log.error("source dropped, not read for too long", source=name, seconds=round(now - as_of))
+
+    async def _let_go(self) -> None:
         """Forget the sources that are taken out and need not be waited with any longer."""
+        await _in_slices(self.mesh.settle())  # What came in their place counts.
         now = self._clocks.monotonic()
         unread = {name for name, source in self.sources.items() if not source.is_known}
-        for name, leaving in list(self._leaving.items()):
-            if name in self.sources:  # It has come back.
-                del self._leaving[name]
-            elif now >= leaving.until or not leaving.successors & unread:
-                del self._leaving[name]
-                self.mesh.forget(name, now)
-                log.info("source forgotten", source=name)
+        for name in self.departures.due(self.sources, unread, now):
+            self.mesh.forget(name, now)
+            log.info("source forgotten", source=name)
+
+    def let_leave(self) -> int:
+        """Let the sources go that were kept although they are taken out, and return how many hosts go."""
+        self._wake.set()
+        return self.departures.allow()
+
+    async def preview(self, rules: Rules, names: Sequence[str], *, leaving: bool) -> Losses:
+        """Return what other rules and sources would take out of the mesh.
+
+        Args:
+            rules: the rules to try.
+            names: the sources that there would be.
+            leaving: whether sources that are not among them stay for now, as others come in their place.
+        """
+        async with self._lock:
+            staying = set(self.mesh.guards) if leaving else set(names)
+            groups = groups_of(self.mesh, staying)
+            before = dict(self.mesh.services)
+        tried, work = shadow(rules, names, groups)
+        await _in_slices(work)
+        return losses(before, tried.services)
 
     async def _round(self) -> None:
         self._believe_refilled()
-        self._let_go()
+        self._drop_too_old()
+        if self.departures:
+            await self._let_go()
         for name in self.mesh.expire(self._clocks.monotonic()):
             self.unsaved.add(name)
             log.warning("guard timed out", source=name)

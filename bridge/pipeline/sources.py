@@ -95,6 +95,10 @@ class Source:
         """Note that groups are known from an earlier run, or from another replica."""
         self.is_retained, self.retained_as_of = True, as_of
 
+    def forget(self) -> None:
+        """Note that what was known of it is gone."""
+        self.is_synced = self.is_retained = False
+
     def succeed(self, now: float) -> None:
         """Note that data came from the registry."""
         self.last_success = now

@@ -38,9 +38,10 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, Discovery
 from meshbridge.bridge import logs
 from meshbridge.bridge.config.models import Defaults, Log
 from meshbridge.bridge.metrics import Metrics
-from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
-from meshbridge.bridge.pipeline.publish import GateSettings, Publisher
+from meshbridge.bridge.pipeline.outside import GateSettings
+from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.mcp import codec

@@ -10,6 +10,8 @@ import trustme
 
 from meshbridge.bridge.admin.view import (
     ConflictStatus,
+    HeldStatus,
+    QuarantineStatus,
     Readiness,
     ResourceStatus,
     ServiceStatus,
@@ -142,9 +144,29 @@ class FakeView:
     def last_reload_error(self) -> str:
         return self.reload_error
 
+    instance = "this one"
+
+    def held(self) -> list[HeldStatus]:
+        return [HeldStatus("vms", "shop", "a", "10.0.0.1", CREATED, "emptied", CREATED + 600)]
+
+    def quarantine(self) -> list[QuarantineStatus]:
+        return [
+            QuarantineStatus("mesh", "shop.mesh", "", "", "no ports", True, ["vms"]),
+            QuarantineStatus("mesh", "shop.mesh", "b", "10.0.0.2", "bad label", False, ["vms"]),
+        ]
+
+    async def release_at_peers(self, source: str) -> dict[str, str]:
+        return {"http://10.0.0.9:16080": f"200 {source}"}
+
+    def kept_sources(self) -> list[str]:
+        return ["vms"]
+
+    def kept(self, source: str) -> bytes:
+        return {"vms": b"a copy"}[source]
+
     def release(self, source: str) -> int:
         if not source.startswith("vms"):
-            raise KeyError(source)
+            raise KeyError(f"there is no source {source!r}")
         self.released.append(source)
         return 3
 

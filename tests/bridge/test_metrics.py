@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 
 from meshbridge.adapters.base import AdapterMetrics
 from meshbridge.bridge.metrics import Metrics, reference
-from meshbridge.bridge.pipeline.publish import PublisherMetrics
+from meshbridge.bridge.pipeline.outside import PublisherMetrics
 from meshbridge.mcp.metrics import McpMetrics
 from meshbridge.schemas.registry import SourceState
 from meshbridge.schemas.resource import Delta, Kind, Publication, ResourceKey, resource, snapshot

@@ -213,3 +213,23 @@ async def test_another_generation_is_answered_at_once(
     _, body = await asyncio.wait_for(asked, 5)
 
     assert body["generation"] == 7
+
+
+async def test_held_and_quarantined_things_can_be_listed_and_narrowed(http: Any, url: str) -> None:
+    async with http.get(f"{url}/api/v1/held?name=10.0.0.1&source=vms") as answer:
+        [held] = (await answer.json())["items"]
+    async with http.get(f"{url}/api/v1/quarantine?name=b&namespace=mesh&source=vms") as answer:
+        [kept_out] = (await answer.json())["items"]
+
+    assert (held["service"], held["id"], held["cause"]) == ("shop", "a", "emptied")
+    assert held["until"] - held["since"] == 600
+    assert (kept_out["endpoint"], kept_out["reason"], kept_out["lastValid"]) == ("b", "bad label", False)
+
+
+async def test_state_is_told_source_by_source(http: Any, url: str) -> None:
+    async with http.get(f"{url}/api/v1/state") as answer:
+        assert await answer.json() == {"instance": "this one", "items": [{"name": "vms"}]}
+    async with http.get(f"{url}/api/v1/state/vms") as answer:
+        assert await answer.read() == b"a copy"
+    async with http.get(f"{url}/api/v1/state/nobody") as answer:
+        assert answer.status == 404

@@ -310,3 +310,15 @@ def test_a_bridge_with_tls_needs_its_authority(
     distrusted = run("get", "se", "--admin", f"https://{address}")
     assert distrusted.exit_code == 3
     assert "certificate verify failed" in distrusted.stderr
+
+
+def test_held_instances_say_why_and_quarantine_what_is_wrong(run: Any, url: str) -> None:
+    held = run("get", "held", "--admin", url)
+    kept_out = run("get", "quarantine", "--admin", url)
+
+    assert held.stdout.splitlines()[0].split() == ["SOURCE", "SERVICE", "INSTANCE", "ADDRESS", "AGE", "WHY"]
+    assert "a full read of the source found nothing" in held.stdout
+    assert [line.split()[1:4] for line in kept_out.stdout.splitlines()[1:]] == [
+        ["shop.mesh", "<none>", "yes"],
+        ["shop.mesh", "b", "no"],
+    ]

@@ -54,6 +54,9 @@ EXPECTED = {
     "duplicate-names": [
         '5: sources[2].name: the name "vms" is taken by sources[0]; names of sources must differ'
     ],
+    "reserved-name": [
+        "1: sources[0].name: `meshbridge release config` is about the configuration; choose another name"
+    ],
     "empty-section": ["2: log: must be a mapping (key: value) (nothing is written; leave the key out"],
     "kubernetes": [
         "3: outputs.kubernetes.enabled: mcp and kubernetes are both on, and istiod would get every resource"
@@ -141,6 +144,7 @@ ONLY_THE_LOADER_SEES = {
         "merge-key",
         "no-sources",
     ),
+    "reserved-name",
     *(
         "mcp-allow",
         "mcp-allow-patterns",

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from meshbridge.bridge.config.rules import Defaults, Rule
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.explain import MAX_EXPLANATIONS, Explanation, explain
-from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Note, Port, ServiceKey, group

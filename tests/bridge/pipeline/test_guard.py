@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
+from meshbridge.bridge.pipeline.bounds import Cause, GuardSettings, Trip
 from meshbridge.bridge.pipeline.catalog import Catalog
-from meshbridge.bridge.pipeline.guard import (
-    Cause,
-    GuardSettings,
-    Overall,
-    SourceGuard,
-    Trip,
-    hold,
-    without_held,
-)
+from meshbridge.bridge.pipeline.guard import Overall, SourceGuard, hold, without_held
 from meshbridge.schemas.registry import Health, Instance, InstanceGroup, Port, ServiceKey, group
 
 SETTINGS = GuardSettings(min_removed=10, max_removed_percent=20, window=60, hold=600)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from meshbridge.bridge.config.rules import Defaults, Rule
-from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.values import MeshKey

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshbridge.bridge.config.rules import Defaults, Rule
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.explain import explain
-from meshbridge.bridge.pipeline.guard import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.values import MeshKey

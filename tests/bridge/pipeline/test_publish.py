@@ -8,9 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from meshbridge.bridge.config.rules import Defaults, Rule
-from meshbridge.bridge.pipeline.guard import GuardSettings
+from meshbridge.bridge.pipeline.bounds import GuardSettings
 from meshbridge.bridge.pipeline.mesh import Mesh
-from meshbridge.bridge.pipeline.publish import TICK, Clocks, GateSettings, Kept, Publisher
+from meshbridge.bridge.pipeline.outside import Clocks, GateSettings, Kept
+from meshbridge.bridge.pipeline.publish import TICK, Publisher
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.schemas.errors import SinkError
@@ -662,3 +663,43 @@ async def test_registry_that_says_emptiness_is_meant_is_believed() -> None:
         await world.says(EMPTY)
 
         assert len((await world.quiet())[-1].snapshot) == 0
+
+
+async def test_what_could_not_be_read_for_too_long_leaves_where_that_is_configured() -> None:
+    async with running(gate=GateSettings(max_outage=100.0)) as world:
+        source = world.add()
+        await world.says(sync(group(SHOP, [vm(1)])))
+        assert len(await world.quiet(1000.0)) == 1, "a source that is read well has no age"
+
+        await world.says(SourceReport(SourceState.STALE, "refused"))
+        assert len(await world.quiet(90.0)) == 1
+        assert source.as_of(1e9) == pytest.approx(2000.0, abs=1.0)
+
+        assert len((await world.quiet(20.0))[-1].snapshot) == 0
+        assert source.as_of(1e9) is None
+
+        await world.says(sync(group(SHOP, [vm(2)])))
+        assert len((await world.quiet())[-1].snapshot) == 1
+
+
+async def test_what_is_kept_of_a_source_can_be_restored_with_its_holds() -> None:
+    async with running() as world:
+        source = world.add()
+        assert world.publisher.kept("vms") is None
+        await world.says(sync(group(SHOP, map(vm, range(20)))))
+        await world.says(sync(group(SHOP, map(vm, range(3)))))
+        kept = world.publisher.kept("vms")
+        assert kept is not None
+        assert kept.held is not None
+        assert kept.held.trip.since == pytest.approx(1000.0, abs=1.0)
+        assert source.as_of(5000.0) == 5000.0
+    async with running() as world:
+        source = world.add()
+        await world.publisher.restore("vms", kept)
+
+        [publication] = await world.quiet()
+        assert len(publication.snapshot) == 1
+        assert world.publisher.mesh.guard("vms").held == 17
+        assert source.as_of(5000.0) == kept.as_of
+        await world.says(sync(group(SHOP, map(vm, range(20)))))
+        assert world.publisher.mesh.guard("vms").held == 0

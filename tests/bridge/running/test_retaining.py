@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from meshbridge.adapters.inventory.settings import InventoryConfig
 from meshbridge.bridge import retain
 from meshbridge.bridge.config.loading import load
+from meshbridge.bridge.peers import PeerClient
 from meshbridge.bridge.retain import Retaining
 from meshbridge.bridge.state import StateFiles
 from meshbridge.bridge.watching import fingerprint
@@ -204,7 +205,12 @@ class Saving:
         self._config = load(site.path, {})
         self._bridge = bridge
         self.results: list[str] = []
-        self._retaining = Retaining(bridge.publisher, self, self._config.safety)  # type: ignore[arg-type]
+        self._retaining = Retaining(
+            bridge.publisher,
+            self,  # type: ignore[arg-type]
+            self._config.safety,
+            PeerClient(self._config.safety.peers),
+        )
 
     def state_written(self, result: str) -> None:
         self.results.append(result)
@@ -277,7 +283,7 @@ async def test_source_that_was_never_read_leaves_no_copy(site: Any, eventually: 
         assert bridge.view.release("vms") == 0
         await asyncio.sleep(0)
 
-    assert not site.state.exists()
+    assert list(site.state.iterdir()) == []
 
 
 def stamps(folder: Path) -> dict[str, int]:
