@@ -13,6 +13,7 @@ import msgspec
 from typing_extensions import override
 
 from meshbridge.schemas.istio import ServiceEntry, Spec, WorkloadEntry, WorkloadGroup
+from meshbridge.schemas.layered import Layered
 from meshbridge.schemas.registry import Labels
 
 _MODULUS = 1 << 128
@@ -76,8 +77,8 @@ def resource(
 class Collection(msgspec.Struct, frozen=True):
     """All resources of one kind."""
 
-    resources: dict[ResourceKey, Resource]
-    """Never mutated. A plain dict, since copying one keeps its hashes: a read-only view's are made anew."""
+    resources: Layered[ResourceKey, Resource]
+    """Never mutated."""
     checksum: int = 0
     """Sum (mod 2^128) of the resources' versions: independent of order, O(1) per change."""
 
@@ -87,7 +88,7 @@ class Collection(msgspec.Struct, frozen=True):
         return f"{self.checksum:032x}"
 
 
-EMPTY_COLLECTION = Collection({})
+EMPTY_COLLECTION = Collection(Layered({}))
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -183,15 +184,11 @@ def _differs(old: Resource | None, new: Resource | None) -> bool:
 
 
 def _replace_kind(old: Collection, changes: Mapping[ResourceKey, Resource | None]) -> Collection:
-    resources = old.resources.copy()
     checksum = old.checksum
     for key, new in changes.items():
-        before = resources.get(key)
+        before = old.resources.get(key)
         if before is not None:
             checksum -= int(before.version, 16)
         if new is not None:
-            resources[key] = new  # A changed resource keeps its place.
             checksum += int(new.version, 16)
-        else:
-            del resources[key]
-    return Collection(resources, checksum % _MODULUS)
+    return Collection(old.resources.replaced(changes), checksum % _MODULUS)
