@@ -114,6 +114,11 @@ class Istiod:
         new.replace(self._policies / f"{name}.yaml")
 
     @property
+    def pid(self) -> int:
+        """Number of its process."""
+        return self._process.pid
+
+    @property
     def address(self) -> str:
         """Where proxies and clients ask it."""
         return f"127.0.0.1:{self.ports.grpc}"

@@ -207,10 +207,12 @@ async def _follow(port: int, method: str, pipe: "Connection", *, is_frozen: bool
                 await call.write(request(type_url=TYPE_URL, response_nonce=nonce).SerializeToString())
 
 
-async def receipts(change: Callable[[int], Awaitable[float]], receive: Receive, count: int) -> list[float]:
+async def receipts(
+    change: Callable[[int], Awaitable[float]], receive: Receive, count: int, changes: int = CHANGES
+) -> list[float]:
     """Return the seconds from each of many single changes to its receipt by the last client."""
     found = []
-    for number in range(CHANGES):
+    for number in range(changes):
         started = await change(number)
         found.append(max([await receive() for _ in range(count)]) - started)
         await asyncio.sleep(0.005)
