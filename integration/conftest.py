@@ -2,19 +2,22 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from integration.bridges import Bridge
+from integration.build_eureka import jar
 from integration.build_istiod import binary
+from integration.eureka.process import QUICK, EurekaServer
 from integration.istiod.process import Istiod
 from integration.mesh.backends import Backend
 from integration.mesh.certificates import Identity
+from integration.mesh.kinds import REGISTRIES
 from integration.mesh.mesh import Mesh
-from integration.mesh.registries import REGISTRIES, Registry, rules
+from integration.mesh.registries import Registry
 from integration.samples import PAYMENTS, shop
 
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
@@ -95,17 +98,28 @@ async def istiod(bridge: Bridge, make_istiod: MakeIstiod) -> AsyncIterator[Istio
         yield started
 
 
-@pytest.fixture(params=REGISTRIES)
+@pytest.fixture(scope="session")
+def eureka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EurekaServer]:
+    """A Eureka server that all tests of the mesh share, since it takes its time to start."""
+    with EurekaServer(jar(), tmp_path_factory.mktemp("eureka"), *QUICK) as server:
+        yield server
+
+
+@pytest.fixture(params=["inventory"])
 async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
-    """An empty registry of each kind."""
-    async with REGISTRIES[request.param](tmp_path) as made:
+    """An empty registry; tests that are for every kind are parametrized with `EVERY_KIND`."""
+    kind = REGISTRIES[request.param]
+    if reason := kind.missing():
+        pytest.skip(reason)
+    shared = request.getfixturevalue("eureka") if request.param == "eureka" else None
+    async with kind.run(tmp_path, shared) as made:
         yield made
 
 
 @pytest.fixture
 def mesh(registry: Registry, make_bridge: MakeBridge, make_istiod: MakeIstiod) -> Mesh:
     """A mesh, not started, whose bridge follows the registry and whose istiod reads policies too."""
-    bridge = make_bridge(sources=[registry.source], rules=rules())
+    bridge = make_bridge(sources=[registry.source], rules=registry.rules)
     return Mesh(registry, bridge, make_istiod(bridge.mcp_address, has_policies=True))
 
 

@@ -12,6 +12,7 @@ from integration.mesh import fetch_envoy, policies
 from integration.mesh.certificates import Authority, Identity, spiffe
 from integration.mesh.clients import Call, Client
 from integration.mesh.envoy import Envoy
+from integration.mesh.kinds import EVERY_KIND
 from integration.mesh.mesh import Mesh
 from integration.mesh.registries import Instance
 
@@ -76,6 +77,7 @@ def make_envoy(tmp_path: Path) -> Callable[[str, Identity], Envoy]:
     return lambda address, identity: Envoy(program, tmp_path, address, identity)
 
 
+@EVERY_KIND
 async def test_only_the_identity_in_the_registry_is_trusted(
     mesh: Mesh, strangers: Sequence[str], us: Identity, figure: Note
 ) -> None:

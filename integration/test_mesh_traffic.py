@@ -12,6 +12,7 @@ from integration.conftest import Note, StartBackend
 from integration.istiod.endpoints import Endpoint
 from integration.mesh import policies
 from integration.mesh.clients import Call, Client
+from integration.mesh.kinds import EVERY_KIND
 from integration.mesh.mesh import Mesh
 from integration.mesh.registries import PORT, Instance
 from integration.processes import eventually
@@ -30,6 +31,7 @@ SECONDS = float(os.environ.get("MESH_SECONDS", "30"))
 QUIET_CALLS = 100
 
 
+@EVERY_KIND
 async def test_registered_instance_is_called_until_it_is_deregistered(
     mesh: Mesh, backend: StartBackend, figure: Note
 ) -> None:
@@ -77,6 +79,7 @@ async def test_service_whose_instances_are_all_deregistered_is_not_called(
     }
 
 
+@EVERY_KIND
 async def test_canary_by_version_gets_its_share(mesh: Mesh, backend: StartBackend, figure: Note) -> None:
     shop = mesh.host("shop")
     for version in ("v1", "v2"):
@@ -98,6 +101,7 @@ async def test_canary_by_version_gets_its_share(mesh: Mesh, backend: StartBacken
     figure(f"canary 90/10 by version, {CANARY_CALLS} calls", f"{share:.1%} to v2; 0/100: all of {len(after)}")
 
 
+@EVERY_KIND
 async def test_locality_and_weight_reach_endpoints_and_traffic(
     mesh: Mesh, backend: StartBackend, figure: Note
 ) -> None:
@@ -124,6 +128,7 @@ async def test_locality_and_weight_reach_endpoints_and_traffic(
     figure(f"weights 3 and 1 in two localities, {LOCALITY_CALLS} calls", f"{share:.1%} to the heavier one")
 
 
+@EVERY_KIND
 async def test_no_call_fails_whatever_is_restarted_or_down(
     mesh: Mesh, backend: StartBackend, figure: Note
 ) -> None:

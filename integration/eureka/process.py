@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -92,6 +93,16 @@ class EurekaServer:
             self._process.wait()
         self._process = None
 
+    def freeze(self) -> None:
+        """Stop it in its tracks."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as a crash would."""
         if self._process is not None:
@@ -143,7 +154,11 @@ class Clients:
 
     async def cancel(self, app: str, address: str) -> None:
         """Deregister an instance."""
-        await eureka_basic.cancel(self._url, app.upper(), f"{address}:{app}:8080")
+        await self.remove(app, f"{address}:{app}:8080")
+
+    async def remove(self, app: str, instance: str) -> None:
+        """Deregister the instance with this id."""
+        await eureka_basic.cancel(self._url, app.upper(), instance)
 
     async def override(self, app: str, address: str, status: str) -> None:
         """Override an instance's status, as an operator does."""

@@ -1,7 +1,9 @@
-"""Registries that tests put instances into, as it is done in reality; a bridge follows one of them."""
+"""What a registry is to the tests, which put instances into it; and the simplest kind, a file.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+The kinds with servers are in `kinds.py`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,11 +28,15 @@ class Instance(msgspec.Struct, frozen=True, gc=False):
 
 
 class Registry(Protocol):
-    """What a test needs of a registry. A further kind needs this, and a line in `REGISTRIES`."""
+    """What a test needs of a registry. A further kind needs this, and a line in `kinds.py`."""
 
     @property
     def source(self) -> Mapping[str, Any]:
         """Its part of the bridge's configuration."""
+
+    @property
+    def rules(self) -> Sequence[Mapping[str, Any]]:
+        """Rules of the bridge by which every service has one port, and what else the registry can't say."""
 
     @property
     def ways_to_fail(self) -> Sequence[str]:
@@ -52,6 +58,7 @@ class Registry(Protocol):
 class VmInventory:
     """A file in the bridge's own format."""
 
+    rules = ({"match": {}, "set": {"ports": {"grpc": PORT}}},)
     ways_to_fail = ("broken", "unreadable")
 
     def __init__(self, path: Path) -> None:
@@ -76,17 +83,6 @@ class VmInventory:
 
     async def heal(self) -> None:
         self._file.write(*(_record(name, found.values()) for name, found in self._services.items() if found))
-
-
-REGISTRIES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Registry]]] = {
-    "inventory": lambda folder: nullcontext(VmInventory(folder / "vms.json")),
-}
-"""Runs an empty registry of each kind, with a folder of its own."""
-
-
-def rules() -> Sequence[Mapping[str, Any]]:
-    """Return rules by which every service has one port, whichever its instances have."""
-    return [{"match": {}, "set": {"ports": {"grpc": PORT}}}]
 
 
 def _record(service: str, instances: Iterable[Instance]) -> Mapping[str, Any]:
