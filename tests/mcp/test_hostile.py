@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -240,14 +241,79 @@ async def test_clients_killed_in_the_middle_of_a_push_leave_nothing_behind(
     await served(port)
 
 
-async def test_replayed_nonces_bring_nothing(port, publisher, entry, connect) -> None:
+async def test_client_process_that_is_killed_in_the_middle_of_a_push_is_let_go(
+    serve, cache, publisher, entry, served, eventually
+) -> None:
+    server, port = await serve(cache)
+    await publisher.put(*(entry(f"s{i}", 100) for i in range(1200)))
+    program = f"""
+import grpc, time
+from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
+def asks():
+    yield DiscoveryRequest(type_url="{SE}").SerializeToString()
+    time.sleep(60)
+channel = grpc.insecure_channel("127.0.0.1:{port}", [("grpc.http2.bdp_probe", 0)])
+call = channel.stream_stream("{METHOD}")(asks())
+time.sleep(60)
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+
+    def is_written_to() -> bool:
+        return any(found.types and found.types[0].version for found in server.clients.statuses())
+
+    await eventually(is_written_to, within=20)
+
+    process.kill()
+    await process.wait()
+
+    await eventually(lambda: len(server.clients) == 0)
+    await served(port)
+
+
+async def test_client_that_connects_in_a_loop_harms_nobody(serve, cache, connect, served, eventually) -> None:
+    server, port = await serve(cache)
+    await served(port)
+    before = resident_megabytes()
+
+    for _ in range(200):
+        peer = connect(port)
+        await peer.ask(SE, nonce="1795527651743")
+        await peer.answer()
+        await peer.channel.close()
+
+    await served(port)
+    await eventually(lambda: len(server.clients) == 0)
+    assert resident_megabytes() - before < 50
+
+
+async def test_clients_that_never_read_hold_one_answer_each(serve, cache, publisher, entry, connect) -> None:
+    _, port = await serve(cache, pacing=Pacing(min_push_interval=0.0, ack_timeout=0.01))
+    await publisher.put(*(entry(f"s{i}", 100) for i in range(1200)))
+    size = len(cache.current(SE).body) / 1e6
+    frozen = [connect(port) for _ in range(8)]
+    before = resident_megabytes()
+    for peer in frozen:
+        await peer.ask(SE)
+
+    for salt in range(20):
+        await publisher.put(entry("s0", 100, salt=salt))
+        await asyncio.sleep(0.05)
+
+    assert resident_megabytes() - before < (len(frozen) + 4) * size
+
+
+@pytest.mark.parametrize("protocol", ["sotw", "delta", "legacy"])
+async def test_replayed_nonces_bring_nothing(port, publisher, entry, connect, protocol: str) -> None:
     await publisher.put(entry("a"))
-    peer = connect(port, "delta")
-    await peer.say(SE)
-    first = await peer.heard()
+    url = "istio/networking/v1alpha3/serviceentries" if protocol == "legacy" else SE
+    peer = connect(port, protocol)
+    say, heard = (peer.ask, peer.acked) if protocol == "sotw" else (peer.say, peer.heard)
+    await say(url)
+    first = await heard()
 
     for _ in range(50):
-        await peer.say(SE, first.nonce)
-    await peer.say("a/b/C")
+        await say(url, first.nonce)
+    await say("a/b/C")
 
-    assert (await peer.heard()).type_url == "a/b/C"
+    answer = await heard()
+    assert (answer.collection if protocol == "legacy" else answer.type_url) == "a/b/C"
