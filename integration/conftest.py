@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -117,9 +117,17 @@ async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 @pytest.fixture
-def mesh(registry: Registry, make_bridge: MakeBridge, make_istiod: MakeIstiod) -> Mesh:
+def settings() -> Mapping[str, object]:
+    """Further parts of the configuration of a mesh's bridge; to be parametrized."""
+    return {}
+
+
+@pytest.fixture
+def mesh(
+    registry: Registry, settings: Mapping[str, object], make_bridge: MakeBridge, make_istiod: MakeIstiod
+) -> Mesh:
     """A mesh, not started, whose bridge follows the registry and whose istiod reads policies too."""
-    bridge = make_bridge(sources=[registry.source], rules=registry.rules)
+    bridge = make_bridge(sources=[registry.source], rules=registry.rules, **settings)
     return Mesh(registry, bridge, make_istiod(bridge.mcp_address, has_policies=True))
 
 

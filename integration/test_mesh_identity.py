@@ -23,6 +23,8 @@ CALLS = 100
 """To each of the strangers, without a proxy."""
 ENVOY_CALLS = 10
 FRESH_RATE = 50.0
+ROLL_OVER = "3s"
+"""How long the old identity is still accepted."""
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ async def test_only_the_identity_in_the_registry_is_trusted(
         await client.next(len(strangers) * CALLS)
         await client.finish()
     expect_trust(client.calls)
-    figure("calls without a proxy: right identity / others", accepted_and_refused(client.calls))
+    figure(f"{mesh.kind}: calls without a proxy: right identity / others", accepted_and_refused(client.calls))
 
 
 async def test_stock_envoy_trusts_only_the_identity_in_the_registry(
@@ -129,6 +131,39 @@ async def test_no_call_fails_while_an_instance_with_another_identity_takes_over(
     figure(
         "calls while another identity takes over",
         f"0 of {len(standing.calls)} failed, 0 of {len(fresh.calls)} with a connection of their own",
+    )
+
+
+@pytest.mark.parametrize("settings", [{"safety": {"identity_rollover": ROLL_OVER}}])
+async def test_no_call_fails_while_an_instance_changes_its_identity_in_place(
+    mesh: Mesh, takeover: Takeover, us: Identity, figure: Note
+) -> None:
+    was, becomes = takeover
+    instance, old = was.backend, was.backend.identity
+    await mesh.registry.register("pay", was)
+    mesh.istiod.write_policy("mutual", policies.mutual_tls(mesh.host("*")))
+    pay = [mesh.host("pay")]
+    async with (
+        mesh,
+        Client(mesh.istiod.address, pay, identity=us) as standing,
+        Client(mesh.istiod.address, pay, identity=us, is_fresh=True, rate=FRESH_RATE) as fresh,
+    ):
+        clients = (standing, fresh)
+        await asyncio.gather(*(client.wait_for_answer(instance.name) for client in clients))
+
+        await mesh.registry.register("pay", Instance(instance, service_account=becomes.service_account))
+        await fresh.next(int(FRESH_RATE))  # A second, in which its certificate is still the old one.
+        instance.identity = becomes.backend.identity
+        await fresh.next(int(4 * FRESH_RATE))  # Beyond the time in which the old one is accepted.
+        failed, calls = [*standing.failed, *fresh.failed], (len(standing.calls), len(fresh.calls))
+
+        instance.identity = old
+        await fresh.wait_for(lambda call: call.error.startswith("UNAVAILABLE"))
+        await asyncio.gather(*(client.finish() for client in clients))
+    assert failed == []
+    figure(
+        "calls while an instance changes its identity in place",
+        f"0 of {calls[0]} failed, 0 of {calls[1]} with a connection of their own",
     )
 
 

@@ -21,12 +21,13 @@ ROUNDS = 5
 STOPPED_AFTER = 2.0
 """Seconds after which nobody may call what was taken out; a fifth of a second is usual."""
 CANARY_RATE = 400.0
-CANARY_CALLS = 1500
+CANARY_CALLS = 1200
+AFTER_CALLS = 400
 LOCALITY_CALLS = 1000
 SURE = 5.0
 """Standard deviations by which a share may be off: one run in two million fails by chance."""
 RATE = 200.0
-SECONDS = float(os.environ.get("MESH_SECONDS", "30"))
+SECONDS = float(os.environ.get("MESH_SECONDS", "15"))
 """How long the traffic goes on; a quarter of it, the registry fails in each way."""
 QUIET_CALLS = 100
 
@@ -56,8 +57,8 @@ async def test_registered_instance_is_called_until_it_is_deregistered(
         await client.finish()
     assert client.failed == []
     assert max(left) < STOPPED_AFTER
-    figure(f"registered to first call, {ROUNDS} times", spread(arrived))
-    figure(f"deregistered to last call, {ROUNDS} times", spread(left))
+    figure(f"{mesh.kind}: registered to first call, {ROUNDS} times", spread(arrived))
+    figure(f"{mesh.kind}: deregistered to last call, {ROUNDS} times", spread(left))
 
 
 async def test_service_whose_instances_are_all_deregistered_is_not_called(
@@ -92,13 +93,16 @@ async def test_canary_by_version_gets_its_share(mesh: Mesh, backend: StartBacken
 
         mesh.istiod.write_policy("split", policies.split(shop, {"v1": 0, "v2": 100}))
         await client.quiet("v1")
-        after = await client.next(CANARY_CALLS)
+        after = await client.next(AFTER_CALLS)
 
         await client.finish()
     assert client.failed == []
     assert share == pytest.approx(0.1, abs=tolerance(0.1, CANARY_CALLS))
     assert share_of("v2", after) == 1
-    figure(f"canary 90/10 by version, {CANARY_CALLS} calls", f"{share:.1%} to v2; 0/100: all of {len(after)}")
+    figure(
+        f"{mesh.kind}: canary 90/10 by version, {CANARY_CALLS} calls",
+        f"{share:.1%} to v2; 0/100: all of {len(after)}",
+    )
 
 
 @EVERY_KIND
@@ -125,7 +129,10 @@ async def test_locality_and_weight_reach_endpoints_and_traffic(
         await proxy.wait_for(lambda update: set(update.endpoints) == moved)
     assert client.failed == []
     assert share == pytest.approx(0.75, abs=tolerance(0.75, LOCALITY_CALLS))
-    figure(f"weights 3 and 1 in two localities, {LOCALITY_CALLS} calls", f"{share:.1%} to the heavier one")
+    figure(
+        f"{mesh.kind}: weights 3 and 1 in two localities, {LOCALITY_CALLS} calls",
+        f"{share:.1%} to the heavier one",
+    )
 
 
 @EVERY_KIND
@@ -168,7 +175,7 @@ async def test_no_call_fails_whatever_is_restarted_or_down(
     assert len(client.calls) > 0.9 * RATE * took
     slowest = max(call.seconds for call in client.calls)
     figure(
-        f"{RATE:.0f} calls/s for {took:.0f} s; bridge, registry, istiod down in turn",
+        f"{mesh.kind}: {RATE:.0f} calls/s for {took:.0f} s; bridge, registry, istiod down in turn",
         f"0 of {len(client.calls)} failed, slowest {slowest * 1000:.0f} ms",
     )
 

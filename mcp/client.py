@@ -14,11 +14,10 @@ import grpc
 import msgspec
 import structlog
 from envoy.config.core.v3.base_pb2 import Node
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest, DiscoveryResponse
 
-from meshbridge.mcp.client_store import MESH_CONFIG, Change, ConfigStore, Held, istio_types
+from meshbridge.mcp.client_speech import DeltaSpeech, StateOfTheWorldSpeech
+from meshbridge.mcp.client_store import Change, ConfigStore, Held, istio_types
 
-_METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 _WINDOW = 1 << 20
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +35,8 @@ class ClientSettings(msgspec.Struct, frozen=True):
     """Authorities of the server; set, it makes the connection use TLS."""
     server_name: str = ""
     """Name to expect in the server's certificate; "" means the host of the address."""
+    delta: bool = False
+    """Whether to speak delta, which istiod doesn't."""
     acknowledges: bool = True
     keepalive: float = 30.0
     first_retry: float = 0.5
@@ -147,50 +148,33 @@ class IstiodClient:
 
     async def _follow(self, channel: grpc.aio.Channel) -> None:
         """Ask for every type and acknowledge what comes until the stream ends."""
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(_METHOD, None, None)(
+        speaker = DeltaSpeech if self._settings.delta else StateOfTheWorldSpeech
+        speech = speaker(self._settings.node(), self._store)
+        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(speech.method, None, None)(
             request_iterator=None
         )
-        node = self._settings.node()
         for index, type_url in enumerate(self._settings.types):
-            request = DiscoveryRequest(type_url=type_url, response_nonce=str(time.time_ns()))
-            if index == 0:
-                request.node.CopyFrom(node)
-            await call.write(request.SerializeToString())
+            await call.write(speech.ask(type_url, is_first=index == 0))
         self.is_connected = True
         self.counters.streams += 1
         self._moved.set()
         async for raw in call:
-            response = DiscoveryResponse.FromString(raw)
-            self._take(response, len(raw))
-            if self._settings.acknowledges and not _is_mesh_config_content(response):
-                await call.write(_ack(response, node))
+            understood = speech.hear(raw, time.monotonic())
+            self._note(understood.change)
+            if self._settings.acknowledges and understood.acknowledgement:
+                await call.write(understood.acknowledgement)
 
-    def _take(self, response: DiscoveryResponse, size: int) -> None:
-        change = self._store.apply(response, size, time.monotonic())
+    def _note(self, change: Change) -> None:
         self.counters.responses += 1
-        self.counters.bytes += size
+        self.counters.bytes += change.size
         self.counters.skipped += len(change.skipped)
         for skipped in change.skipped:
-            _log.warning("resource skipped", type=response.type_url, reason=skipped)
+            _log.warning("resource skipped", type=change.type_url, reason=skipped)
         if not self._store.unsynced:
             self.synced.set()
         if self._on_change is not None:
             self._on_change(change)
         self._moved.set()
-
-
-def _is_mesh_config_content(response: DiscoveryResponse) -> bool:
-    return response.type_url == MESH_CONFIG and len(response.resources) > 0
-
-
-def _ack(response: DiscoveryResponse, node: Node) -> bytes:
-    request = DiscoveryRequest(
-        type_url=response.type_url,
-        version_info=response.version_info,
-        response_nonce=response.nonce,
-        node=node,
-    )
-    return bytes(request.SerializeToString())
 
 
 def _options(settings: ClientSettings) -> list[tuple[str, int | str]]:

@@ -4,10 +4,10 @@ It follows istiod's own store (istio/istio `pkg/adsc`): a response replaces its 
 missing or can't be read is deleted; an equal version leaves an entry untouched, an empty one never does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
-from envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse, DiscoveryResponse
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
 
@@ -102,26 +102,34 @@ class ConfigStore:
         url = response.type_url
         if url not in self.entries:  # MeshConfig, or a type not asked for: acknowledged, not stored.
             return Change(url, (), (), (), (), size, at)
+        new, skipped = self._read(response.resources, self.entries[url])
+        return self._replace(url, new, Change(url, (), (), (), tuple(skipped), size, at))
+
+    def apply_delta(self, response: DeltaDiscoveryResponse, size: int, at: float) -> Change:
+        """Take in a response of the delta protocol: what is new, changed, and gone."""
+        url = response.type_url
+        if url not in self.entries:
+            return Change(url, (), (), (), (), size, at)
         old = self.entries[url]
-        new, skipped = self._read(response, old)
-        self.entries[url] = new
+        found, skipped = self._read((item.resource for item in response.resources), old)
+        gone = {*response.removed_resources, *(item.name for item in response.resources)} - found.keys()
+        new = {name: held for name, held in (old | found).items() if name not in gone}
+        return self._replace(url, new, Change(url, (), (), (), tuple(skipped), size, at))
+
+    def _replace(self, url: str, new: dict[str, Held], change: Change) -> Change:
+        old, self.entries[url] = self.entries[url], new
         self.unsynced.discard(url)
-        return Change(
-            type_url=url,
+        return msgspec.structs.replace(
+            change,
             added=tuple(name for name in new if name not in old),
             changed=tuple(name for name, held in new.items() if name in old and old[name] is not held),
             removed=tuple(name for name in old if name not in new),
-            skipped=tuple(skipped),
-            size=size,
-            at=at,
         )
 
-    def _read(
-        self, response: DiscoveryResponse, old: Mapping[str, Held]
-    ) -> tuple[dict[str, Held], list[str]]:
+    def _read(self, items: Iterable[Any], old: Mapping[str, Held]) -> tuple[dict[str, Held], list[str]]:
         new: dict[str, Held] = {}
         skipped: list[str] = []
-        for item in response.resources:
+        for item in items:
             try:
                 resource = _unwrap(item)
                 name, version = resource.metadata.name, resource.metadata.version

@@ -34,11 +34,12 @@ def add_to(app: typer.Typer) -> None:
         epilog="\b\nExamples:\n"
         "  meshbridge client 127.0.0.1:16010\n"
         "  meshbridge client 127.0.0.1:16010 --follow --kind serviceentries\n"
-        "  meshbridge client bridge.mesh:16010 --ca ca.pem -o yaml"
+        "  meshbridge client bridge.mesh:16010 --ca ca.pem -o yaml\n"
+        "  meshbridge client bridge.mesh:16010 --delta --follow"
     )(client)
 
 
-def client(
+def client(  # noqa: PLR0913, PLR0917 - every parameter is an option of the command
     server: Annotated[str, typer.Argument(help="The MCP server.", metavar="HOST:PORT")],
     follow: Annotated[
         bool,
@@ -50,6 +51,9 @@ def client(
             "--kind", "-k", metavar="KIND", help="Only this kind; may be repeated.  [default: all three]"
         ),
     ] = None,
+    delta: Annotated[
+        bool, typer.Option("--delta", help="Speak the delta protocol, as consumers other than istiod do.")
+    ] = False,
     form: OutputOption = Format.TABLE,
     ca: CaFile = None,
     timeout: Annotated[
@@ -65,7 +69,7 @@ def client(
     kinds = list(dict.fromkeys(_kind(word) for word in kind or ["se", "we", "wg"]))
     output.log_to_stderr("info" if follow else "warning")
     show = _follow if follow else _once
-    asyncio.run(show(server, _settings(kinds, ca), form, timeout))
+    asyncio.run(show(server, _settings(kinds, ca, delta=delta), form, timeout))
 
 
 def _kind(word: str) -> str:
@@ -81,7 +85,7 @@ def _kind(word: str) -> str:
     return found
 
 
-def _settings(kinds: list[str], ca: Path | None) -> "ClientSettings":
+def _settings(kinds: list[str], ca: Path | None, *, delta: bool) -> "ClientSettings":
     from meshbridge.mcp.client import ClientSettings
 
     try:
@@ -89,7 +93,7 @@ def _settings(kinds: list[str], ca: Path | None) -> "ClientSettings":
     except OSError as error:
         raise CommandError(f"{ca}: {error.strerror}", ExitCode.USAGE) from error
     types = tuple(f"networking.istio.io/v1/{kind}" for kind in kinds)
-    return ClientSettings(types=types, ca_pem=pem)
+    return ClientSettings(types=types, ca_pem=pem, delta=delta)
 
 
 async def _once(server: str, settings: "ClientSettings", form: Format, within: float) -> None:

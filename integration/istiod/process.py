@@ -23,7 +23,6 @@ _ENVIRONMENT = {
     "PILOT_CERT_PROVIDER": "none",
     "POD_NAME": "istiod-0",
     "POD_NAMESPACE": "istio-system",
-    "REVISION": "",
     "INJECTION_WEBHOOK_CONFIG_NAME": "",
     "VALIDATION_WEBHOOK_CONFIG_NAME": "",
     "PILOT_ENABLE_GATEWAY_API": "false",
@@ -54,7 +53,14 @@ class Istiod:
     """Runs for as long as `async with` lasts. It need not be ready then: see `wait_ready`."""
 
     def __init__(
-        self, binary: Path, folder: Path, xds_address: str, ca_pem: str = "", *, has_policies: bool = False
+        self,
+        binary: Path,
+        folder: Path,
+        xds_address: str,
+        ca_pem: str = "",
+        *,
+        has_policies: bool = False,
+        revision: str = "",
     ) -> None:
         """Prepare to run `binary`; `ca_pem`, when set, makes it use TLS towards the bridge.
 
@@ -64,6 +70,7 @@ class Istiod:
         self._folder = folder
         self._xds_address = xds_address
         self._ca_pem = ca_pem
+        self._revision = revision
         self._policies = folder / "policies" if has_policies else None
         self._log_file = folder / "istiod.log"
         self._stack = AsyncExitStack()
@@ -96,7 +103,7 @@ class Istiod:
             self._process = await asyncio.create_subprocess_exec(
                 *dies_with_us(),
                 *self._command(),
-                env=os.environ | _ENVIRONMENT,
+                env=os.environ | _ENVIRONMENT | {"REVISION": self._revision},
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
             )

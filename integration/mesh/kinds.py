@@ -18,12 +18,15 @@ from integration.consul.fetch import BUILT, binary
 from integration.eureka.process import Clients, EurekaServer
 from integration.mesh.backends import Backend
 from integration.mesh.registries import PORT, Instance, Registry, VmInventory
-from integration.zookeeper.process import Ensemble, Server
+from integration.processes import free_ports
+from integration.zookeeper.process import Server
 from integration.zookeeper.process import missing as no_zookeeper
 from integration.zookeeper.writer import Writer
 
 _LEASE = 3600
 """Seconds that an instance lives in Eureka without a heartbeat: nothing here sends one."""
+_SESSION = 120
+"""Seconds that an instance lives in ZooKeeper while its session is cut off."""
 
 
 def _rules(port: str) -> Sequence[Mapping[str, Any]]:
@@ -54,9 +57,16 @@ class ZooKeeper:
     @classmethod
     @asynccontextmanager
     async def run(cls, folder: Path, _shared: EurekaServer | None) -> AsyncIterator[Registry]:
-        async with Ensemble(folder) as ensemble, Writer(ensemble.hosts) as writer:
-            await writer.put("/services")
-            yield cls(ensemble.servers[0], writer)
+        # A session has to outlive the outage, or what it registered is really gone.
+        server = Server(folder / "zk", free_ports(1)[0], f"maxSessionTimeout={_SESSION * 1000}\n")
+        await server.start()
+        try:
+            await server.wait_serving()
+            async with Writer(f"127.0.0.1:{server.port}", timeout=_SESSION) as writer:
+                await writer.put("/services")
+                yield cls(server, writer)
+        finally:
+            await server.stop()
 
     async def register(self, service: str, instance: Instance) -> None:
         backend = instance.backend
@@ -154,17 +164,20 @@ class Consul:
             yield cls(agent)
 
     async def register(self, service: str, instance: Instance) -> None:
+        name = f"{service}-{instance.backend.name}"
         body = {
-            "ID": f"{service}-{instance.backend.name}",
+            "ID": name,
             "Name": service,
             "Address": "127.0.0.1",
             "Port": instance.backend.port,
             "Meta": _metadata(instance),
-            "Check": {"TTL": "1h", "Status": "passing"},
+            "Check": {"TTL": "1h", "Status": "passing"},  # So that it need not fail first.
         }
         if instance.weight:
             body["Weights"] = {"Passing": instance.weight, "Warning": 1}
         await self._agent.call("PUT", "/v1/agent/service/register", body)
+        # Only what was reported, not how it was registered, outlives a restart of the agent.
+        await self._agent.call("PUT", f"/v1/agent/check/pass/service:{name}")
 
     async def deregister(self, service: str, backend: Backend) -> None:
         await self._agent.call("PUT", f"/v1/agent/service/deregister/{service}-{backend.name}")

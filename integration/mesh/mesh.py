@@ -31,6 +31,11 @@ class Mesh:
     ) -> None:
         await self._stack.__aexit__(kind, error, trace)
 
+    @property
+    def kind(self) -> str:
+        """Kind of the registry."""
+        return str(self.registry.source["kind"])
+
     def host(self, service: str) -> str:
         """Return the name that the bridge gives the service."""
         return f"{service}.{self.registry.source['name']}.mesh"

@@ -17,11 +17,11 @@ _BATCH = 500
 class Writer:
     """A session of its own; every change is retried until it is made."""
 
-    def __init__(self, hosts: str, digest: str = "") -> None:
+    def __init__(self, hosts: str, digest: str = "", timeout: float = 4) -> None:
         auth = [("digest", digest)] if digest else None
         retry = KazooRetry(max_tries=-1, delay=0.05, max_delay=0.5)
         self.client = KazooClient(
-            hosts=hosts, timeout=4, auth_data=auth, connection_retry=retry, command_retry=retry.copy()
+            hosts=hosts, timeout=timeout, auth_data=auth, connection_retry=retry, command_retry=retry.copy()
         )
 
     async def __aenter__(self) -> Self:

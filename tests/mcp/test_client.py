@@ -71,6 +71,29 @@ async def test_changes_arrive_as_they_are_published(port, publisher, entry) -> N
     assert client.counters.bytes == sum(change.size for change in changes)
 
 
+async def test_delta_client_is_told_what_changed_and_what_is_gone(serve, cache, publisher, entry) -> None:
+    changes: list[Change] = []
+    server, port = await serve(cache)
+    await publisher.put(entry("a"), entry("b"))
+    async with IstiodClient(address(port), settings(delta=True), changes.append) as client:
+        await client.wait_for(lambda c: c.synced.is_set(), within=5)
+        await publisher.put(entry("a", salt=1), entry("c"))
+        await client.wait_for(lambda c: "legacy/c" in c.entries[SE], within=5)
+        await server.stop(0.1)
+        await publisher.remove(entry("b").key)
+        await serve(cache, address(port))
+
+        await client.wait_for(lambda c: "legacy/b" not in c.entries[SE], within=5)
+
+    told = [(c.added, c.changed, c.removed) for c in changes if c.type_url == SE]
+    assert told == [
+        (("legacy/a", "legacy/b"), (), ()),
+        (("legacy/c",), ("legacy/a",), ()),
+        ((), (), ("legacy/b",)),  # It said what it had.
+    ]
+    assert max(c.size for c in changes[-3:]) < 300
+
+
 async def test_changed_labels_alone_reach_the_client(port, publisher, entry) -> None:
     await publisher.put(entry("a"))
     async with IstiodClient(address(port), QUICK) as client:

@@ -124,6 +124,12 @@ async def read_row(process: Process) -> list[str]:
     return line.decode().split()
 
 
+async def test_delta_shows_the_same(served: Bridge, target: str, once: Once) -> None:
+    await served.publish({VM.key: VM, shop().key: shop("10.0.0.1", "10.0.0.2")})
+
+    assert await once(target, "--delta") == await once(target)
+
+
 async def test_once_shows_what_the_server_holds(served: Bridge, target: str, once: Once) -> None:
     await served.publish({VM.key: VM, shop().key: shop("10.0.0.1", "10.0.0.2")})
 
