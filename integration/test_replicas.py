@@ -40,24 +40,25 @@ async def test_istiod_that_is_moved_to_another_replica_sees_no_change(
     inventory.write(PAYMENTS, shop("10.0.0.9"))
     async with Switch() as switch, make_replica("first") as first:
         switch.turn_to(first.mcp_address)
-        async with make_istiod(switch.address) as istiod, istiod.endpoints(SHOP, PORT) as proxy:
+        async with make_istiod(switch.address) as istiod:
             await istiod.wait_ready()
-            await proxy.wait_for_addresses(on_port("10.0.0.9"))
-            # The first has a past that the second has not.
-            inventory.write(PAYMENTS)
-            await proxy.wait_for_addresses([])
-            inventory.write(shop("10.0.0.2", "10.0.0.1"), PAYMENTS)
-            await proxy.wait_for_addresses(on_port("10.0.0.1", "10.0.0.2"))
-            before, told = await istiod.configz(), len(proxy.updates)
+            async with istiod.endpoints(SHOP, PORT) as proxy:
+                await proxy.wait_for_addresses(on_port("10.0.0.9"))
+                # The first has a past that the second has not.
+                inventory.write(PAYMENTS)
+                await proxy.wait_for_addresses([])
+                inventory.write(shop("10.0.0.2", "10.0.0.1"), PAYMENTS)
+                await proxy.wait_for_addresses(on_port("10.0.0.1", "10.0.0.2"))
+                before, told = await istiod.configz(), len(proxy.updates)
 
-            async with make_replica("second") as second:
-                switch.turn_to(second.mcp_address)
-                await second.wait_for_client()
-                assert await istiod.configz() == before  # Versions too.
+                async with make_replica("second") as second:
+                    switch.turn_to(second.mcp_address)
+                    await second.wait_for_client()
+                    assert await istiod.configz() == before  # Versions too.
 
-                inventory.write(shop("10.0.0.1"), PAYMENTS)
-                await proxy.wait_for_addresses(on_port("10.0.0.1"))
-                assert len(proxy.updates) == told + 1
+                    inventory.write(shop("10.0.0.1"), PAYMENTS)
+                    await proxy.wait_for_addresses(on_port("10.0.0.1"))
+                    assert len(proxy.updates) == told + 1
 
 
 async def test_istiod_takes_what_is_for_its_revision(

@@ -65,6 +65,8 @@ class _Content(msgspec.Struct):
     """One kind."""
 
     frames: dict[str, bytes] = {}
+    is_sorted: bool = True
+    """Whether the frames are in the order of their names."""
     versions: dict[str, str] = {}
     checksum: int = 0
     changed_in: int = 0
@@ -84,6 +86,8 @@ class _Content(msgspec.Struct):
             old = versions.get(name)
             if old is not None:
                 checksum -= int(old, 16)
+            else:
+                self.is_sorted = False
             changes.pop(name, None)  # So that it moves to the end.
             changes[name] = generation
             frames[name], versions[name] = one.frame, one.version
@@ -96,6 +100,12 @@ class _Content(msgspec.Struct):
         self.frames.pop(name, None)
         self.changes.pop(name, None)
         self.changes[name] = generation
+
+    def sort(self) -> None:
+        """Put the frames in the order of their names, so that all replicas give the same bytes."""
+        if not self.is_sorted:
+            self.frames = dict(sorted(self.frames.items()))
+            self.is_sorted = True
 
     def forget(self) -> None:
         """Bound what is remembered of removed names."""
@@ -137,6 +147,7 @@ class View:
             versions = {name: of for name, of in content.versions.items() if name in changes}
             view._content[kind] = _Content(
                 frames={name: frame for name, frame in content.frames.items() if name in changes},
+                is_sorted=content.is_sorted,
                 versions=versions,
                 checksum=sum(int(of, 16) for of in versions.values()),
                 changed_in=content.changed_in,
@@ -242,7 +253,11 @@ class View:
         names = self.changed_since(kind, since) if since else ()
         if names is None:
             return None
-        part = _part(content, names) if since else Part(content.frames, content.versions)
+        if since:
+            part = _part(content, names)
+        else:
+            content.sort()
+            part = Part(content.frames, content.versions)
         found = self._render(form, type_url, content.changed_in, part)
         if len(shared) >= _MAX_SHARED:
             del shared[next(iter(shared))]

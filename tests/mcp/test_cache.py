@@ -7,7 +7,7 @@ from meshbridge.mcp import codec
 from meshbridge.mcp.cache import SnapshotCache
 from meshbridge.mcp.view import Scope
 from meshbridge.schemas.proto import meshbridge_mcp_pb2 as pb
-from meshbridge.schemas.resource import Kind, Publication, Resource
+from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Kind, Publication, Resource, diff, snapshot
 
 SE = "networking.istio.io/v1/ServiceEntry"
 SE3 = "networking.istio.io/v1alpha3/ServiceEntry"
@@ -203,6 +203,22 @@ async def test_oldest_event_of_a_narrowed_view_is_of_what_it_shows(cache, publis
 
     assert cache.view().oldest_since(Kind.SERVICE_ENTRY, 1) == {"vms": 5.0}
     assert narrow.oldest_since(Kind.SERVICE_ENTRY, 1) == {}
+
+
+async def test_replicas_with_different_pasts_give_the_same_bytes(publisher, entry) -> None:
+    other = SnapshotCache()
+    await publisher.put(entry("b"), entry("d"))
+    await publisher.put(entry("a"))
+    await publisher.remove(entry("d").key)
+    await publisher.put(entry("d", salt=1), entry("c"))
+    await publisher.put(entry("b", salt=1))
+
+    fresh = snapshot([entry("c"), entry("d", salt=1), entry("b", salt=1), entry("a")])
+    await other.apply(Publication(1, fresh, diff(EMPTY_SNAPSHOT, fresh), {}))
+
+    ours, theirs = publisher.cache.current(SE), other.current(SE)
+    assert ours.version == theirs.version
+    assert codec.with_nonce(ours.body, ours.nonce, "") == codec.with_nonce(theirs.body, theirs.nonce, "")
 
 
 async def test_generation_is_that_of_the_newest_publication(cache, publisher) -> None:
