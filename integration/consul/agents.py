@@ -1,8 +1,8 @@
 """A Consul agent as a process, server or client, and what tests ask of it."""
 
-import asyncio
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any, Self
 import aiohttp
 
 from integration.consul.fetch import PACKAGED, binary
-from integration.processes import PATIENCE, dies_with_us, end, eventually, free_ports
+from integration.processes import PATIENCE, dies_with_us, eventually, free_ports
 
 ROOT_TOKEN = "11111111-2222-3333-4444-555555555555"
 _LAST_WORDS = 30
+_GRACE = 10.0
+"""Seconds for a server that is asked to end."""
 
 
 class Agent:
@@ -29,23 +31,38 @@ class Agent:
         *,
         joins: "Agent | None" = None,
         acl: bool = False,
+        wan: "Agent | None" = None,
+        datacenter: str = "dc1",
+        **more: Any,
     ) -> None:
-        """Prepare a server, or a client that `joins` one; `acl`: who has no token sees nothing."""
+        """Prepare a server, or a client that `joins` one.
+
+        Args:
+            version: the release.
+            folder: for its files.
+            name: of the node.
+            joins: the server of which this is a client agent.
+            acl: who has no token sees nothing.
+            wan: a server of another datacenter, to be joined to.
+            datacenter: its own.
+            more: further settings, see Consul's reference.
+        """
         self.version = version
         self.name = name
         self._is_server = joins is None
         self._has_acl = acl
         self._file = folder / f"{name}.json"
         self._log = folder / f"{name}.log"
-        http, server, serf, grpc = free_ports(4)
-        self.serf_port = serf
+        http, server, serf, grpc, serf_wan = free_ports(5)
+        self.serf_port, self.wan_port = serf, serf_wan
+        self.datacenter = datacenter
         self.url = f"http://127.0.0.1:{http}"
-        ports = {"http": http, "server": server, "serf_lan": serf, "serf_wan": -1, "dns": -1, "https": -1}
+        ports = {"http": http, "server": server, "serf_lan": serf, "serf_wan": serf_wan, "dns": -1}
         ports |= {"grpc": grpc if self._is_server and version != PACKAGED else -1}
         if version != PACKAGED:
             ports["grpc_tls"] = -1
         config: dict[str, Any] = {
-            "datacenter": "dc1",
+            "datacenter": datacenter,
             "data_dir": str(folder / f"{name}-data"),
             "bind_addr": "127.0.0.1",
             "client_addr": "127.0.0.1",
@@ -65,8 +82,11 @@ class Agent:
         if acl:
             key = "master" if version == PACKAGED else "initial_management"
             config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": {key: ROOT_TOKEN}}
-        self._file.write_text(json.dumps(config))
-        self._process: asyncio.subprocess.Process | None = None
+        if wan is not None:
+            config |= {"retry_join_wan": [f"127.0.0.1:{wan.wan_port}"], "retry_interval_wan": "1s"}
+        config["ports"] |= more.pop("ports", {})
+        self._file.write_text(json.dumps(config | more))
+        self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -81,8 +101,7 @@ class Agent:
     ) -> None:
         if error is not None:
             print("\n".join([f"{self.name} ends:", *self._log.read_text().splitlines()[-_LAST_WORDS:]]))
-        if self._process is not None:
-            await self.kill()
+        self.end()
 
     @property
     def pid(self) -> int:
@@ -92,29 +111,43 @@ class Agent:
 
     async def start(self, *, is_ready: bool = True) -> None:
         """Start it and return as soon as it gives consistent answers; not `is_ready`: any answers."""
+        self.spawn()
+        await eventually(self.is_ready if is_ready else self.answers, PATIENCE)
+
+    def spawn(self) -> None:
+        """Start it. It ends with the thread that called, if not before."""
         command = [str(binary(self.version)), *(["agent"] if self.version == PACKAGED else [])]
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *dies_with_us(),
-                *command,
-                f"-config-file={self._file}",
+            self._process = subprocess.Popen(
+                [*dies_with_us(), *command, f"-config-file={self._file}"],
                 stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
+                stderr=subprocess.STDOUT,
             )
-        await eventually(self.is_ready if is_ready else self.answers, PATIENCE)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
 
     async def stop(self) -> None:
         """End it as an operator would."""
         assert self._process is not None
         process, self._process = self._process, None
-        await end(process)
+        process.terminate()
+        try:
+            await eventually(lambda: _result(process.poll() is not None), _GRACE)
+        finally:
+            _end(process)
 
     async def kill(self) -> None:
         """End it as a crash would, also while it is frozen."""
-        assert self._process is not None
-        process, self._process = self._process, None
-        process.kill()
-        await process.wait()
+        self.end()
+
+    def end(self) -> None:
+        """End it at once, if it runs."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            _end(process)
 
     def freeze(self) -> None:
         """Stop it in its tracks."""
@@ -186,3 +219,18 @@ class Agent:
         """Remove an instance."""
         body: Mapping[str, str] = {"Node": f"node-{address}", "ServiceID": f"{service}-{address}"}
         await self.call("PUT", "/v1/catalog/deregister", body)
+
+    async def wipe(self) -> None:
+        """Remove every node but its own."""
+        for node in await self.call("GET", "/v1/catalog/nodes"):
+            if node["Node"] != self.name:
+                await self.call("PUT", "/v1/catalog/deregister", {"Node": node["Node"]})
+
+
+async def _result(value: bool) -> bool:
+    return value
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
