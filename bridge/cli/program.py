@@ -18,6 +18,7 @@ from meshbridge.bridge.cli import (
     demo,
     explain,
     get,
+    migrate,
     preflight,
     run,
     support,
@@ -101,5 +102,20 @@ def _program() -> None:
     """Brings services from VM inventories and registries into an Istio mesh."""
 
 
-for group in (run, check, get, explain, top, client, preflight, conformance, support, vm, tools, demo, about):
+for group in (
+    run,
+    check,
+    get,
+    explain,
+    top,
+    client,
+    preflight,
+    conformance,
+    support,
+    vm,
+    migrate,
+    tools,
+    demo,
+    about,
+):
     group.add_to(app)

@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 COMMANDS = (
     *("run", "check", "get", "explain", "release", "top", "client", "preflight", "conformance"),
-    *("support-bundle", "vm-bundle", "tools", "demo", "schema", "version"),
+    *("support-bundle", "vm-bundle", "tools", "import", "demo", "schema", "version"),
 )
 
 
