@@ -19,7 +19,7 @@ _POSITION = {"resourceVersion": "10"}
 
 
 @asynccontextmanager
-async def api_server() -> AsyncIterator[str]:
+async def api_server(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve for as long as the context lasts; gives a kubeconfig, as text."""
     stopping = asyncio.Event()
 
@@ -36,7 +36,7 @@ async def api_server() -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, host, port).start()
         yield json.dumps(_kubeconfig(runner.addresses[0][1]))
     finally:
         stopping.set()

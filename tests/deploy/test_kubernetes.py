@@ -118,3 +118,15 @@ def test_every_value_is_described(manifests: Any) -> None:
     assert set(values) == set(schema["properties"]) - {"global"}
     for name in ("image", "admin", "mcp", "state", "topologySpread", "networkPolicy", "serviceMonitor"):
         assert set(values[name]) == set(schema["properties"][name]["properties"])
+
+
+def test_names_that_look_like_something_else_stay_text(manifests: Any) -> None:
+    # YAML 1.1 reads y, no and 12 as a boolean and a number.
+    names = "admin.tokenSecret=y,mcp.tlsSecret=no,networkPolicy.istiodNamespace=on,secretMounts[0].secret=yes"
+    objects = manifests.chart("--set-string", f"{names},secretMounts[0].path=/secrets,state.storageClass=12")
+
+    found = [one["secret"]["secretName"] for one in manifests.pod(objects)["volumes"] if "secret" in one]
+
+    assert found == ["y", "no", "yes"]
+    allowed = objects["NetworkPolicy", "meshbridge"]["spec"]["ingress"][0]["from"][0]
+    assert allowed["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "on"}

@@ -4,7 +4,7 @@
 
 {{- define "meshbridge.selector" -}}
 app.kubernetes.io/name: meshbridge
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "meshbridge.labels" -}}

@@ -6,7 +6,7 @@ enableServiceLinks: false
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext:
   runAsNonRoot: true
@@ -17,7 +17,7 @@ securityContext:
 {{- if .Values.topologySpread.enabled }}
 topologySpreadConstraints:
   - maxSkew: 1
-    topologyKey: {{ .Values.topologySpread.topologyKey }}
+    topologyKey: {{ .Values.topologySpread.topologyKey | quote }}
     whenUnsatisfiable: {{ .Values.topologySpread.whenUnsatisfiable }}
     labelSelector:
       matchLabels: {{- include "meshbridge.selector" . | nindent 8 }}
@@ -33,7 +33,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 containers:
   - name: meshbridge
-    image: {{ include "meshbridge.image" . }}
+    image: {{ include "meshbridge.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     args: [run, -c, /etc/meshbridge/config/meshbridge.yaml]
     env:
@@ -73,7 +73,7 @@ containers:
       - {name: admin-tls, mountPath: /etc/meshbridge/tls/admin, readOnly: true}
       {{- end }}
       {{- range $index, $mount := .Values.secretMounts }}
-      - {name: secret-{{ $index }}, mountPath: {{ $mount.path }}, readOnly: true}
+      - {name: secret-{{ $index }}, mountPath: {{ $mount.path | quote }}, readOnly: true}
       {{- end }}
 volumes:
   - name: config
@@ -81,7 +81,7 @@ volumes:
   - name: vms
     configMap: {name: {{ include "meshbridge.name" . }}-vms}
   - name: admin-token
-    secret: {secretName: {{ .Values.admin.tokenSecret }}}
+    secret: {secretName: {{ .Values.admin.tokenSecret | quote }}}
   - name: run
     emptyDir: {}
   {{- if not .Values.state.persistent }}
@@ -90,14 +90,14 @@ volumes:
   {{- end }}
   {{- with .Values.mcp.tlsSecret }}
   - name: mcp-tls
-    secret: {secretName: {{ . }}}
+    secret: {secretName: {{ . | quote }}}
   {{- end }}
   {{- with .Values.admin.tlsSecret }}
   - name: admin-tls
-    secret: {secretName: {{ . }}}
+    secret: {secretName: {{ . | quote }}}
   {{- end }}
   {{- range $index, $mount := .Values.secretMounts }}
   - name: secret-{{ $index }}
-    secret: {secretName: {{ $mount.secret }}}
+    secret: {secretName: {{ $mount.secret | quote }}}
   {{- end }}
 {{- end }}
