@@ -14,7 +14,8 @@ import structlog
 
 from meshbridge.bridge.admin.api import INSTANCE_HEADER
 from meshbridge.bridge.config.models import Peers
-from meshbridge.bridge.state_copy import Copy, decode_copy
+from meshbridge.bridge.pipeline.mesh import MeshKept
+from meshbridge.bridge.state_copy import MESH, Copy, decode_copy, decode_mesh
 
 log = structlog.get_logger(__name__)
 
@@ -41,19 +42,20 @@ class PeerClient:
         self.instance = secrets.token_hex(8)
         """Tells this process from its peers, and from itself."""
 
-    async def copies(self) -> dict[str, list[Copy]]:
-        """Return what the peers that answer know, by source; one that does not is logged."""
-        found: dict[str, list[Copy]] = {}
+    async def copies(self) -> tuple[dict[str, list[Copy]], list[MeshKept]]:
+        """Return what the peers that answer know, by source and beside; one that does not is logged."""
         urls = await self._addresses()
         try:
             async with self._session() as http:
-                answers = await asyncio.gather(*(self._copies_of(http, *url) for url in urls))
+                answers = await asyncio.gather(*(self._ask(http, *url) for url in urls))
         except OSError as error:  # The token or the authorities can't be read.
             log.warning("peers not asked", reason=_reason(error))
             answers = []
-        for copy in (copy for copies in answers for copy in copies):
+        found: dict[str, list[Copy]] = {}
+        told = [answer for answer in answers if answer is not None]
+        for copy in (copy for copies, _ in told for copy in copies):
             found.setdefault(copy.header.source, []).append(copy)
-        return found
+        return found, [mesh for _, mesh in told]
 
     async def release(self, what: str) -> dict[str, str]:
         """Release something at all peers and return what each said, by address."""
@@ -65,20 +67,22 @@ class PeerClient:
             return {url: _reason(error) for url, _ in urls}
         return {url: answer for (url, _), answer in zip(urls, answers, strict=True) if answer}
 
-    async def _copies_of(self, http: aiohttp.ClientSession, url: str, host: str) -> list[Copy]:
+    async def _ask(
+        self, http: aiohttp.ClientSession, url: str, host: str
+    ) -> tuple[list[Copy], MeshKept] | None:
         try:
             async with asyncio.timeout(self._settings.timeout):
                 listed = msgspec.json.decode(await self._get(http, url, host, "/api/v1/state"), type=_Known)
                 if listed.instance == self.instance:
-                    return []
-                names = [item.name for item in listed.items]
-                contents = [
+                    return None
+                names = [MESH, *(item.name for item in listed.items)]
+                mesh, *copies = [
                     await self._get(http, url, host, f"/api/v1/state/{quote(name)}") for name in names
                 ]
-            return [await asyncio.to_thread(decode_copy, content) for content in contents]
+            return [await asyncio.to_thread(decode_copy, copy) for copy in copies], decode_mesh(mesh)
         except (*_TROUBLE, TimeoutError) as error:
             log.warning("peer tells nothing", peer=url, reason=_reason(error))
-            return []
+            return None
 
     async def _get(self, http: aiohttp.ClientSession, url: str, host: str, path: str) -> bytes:
         async with http.get(url + path, headers={"Host": host}, server_hostname=_name(host)) as answer:

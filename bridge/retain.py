@@ -12,16 +12,18 @@ from meshbridge.adapters.base import AdapterConfig
 from meshbridge.bridge.config.models import Safety
 from meshbridge.bridge.metrics import Metrics
 from meshbridge.bridge.peers import PeerClient
+from meshbridge.bridge.pipeline.mesh import MeshKept
 from meshbridge.bridge.pipeline.outside import Kept
 from meshbridge.bridge.pipeline.publish import Publisher
 from meshbridge.bridge.pipeline.sources import Source
 from meshbridge.bridge.state import StateFiles
-from meshbridge.bridge.state_copy import Copy, encode_copy, united
+from meshbridge.bridge.state_copy import MESH, Copy, decode_mesh, encode_copy, encode_mesh, united
 from meshbridge.bridge.watching import fingerprint
 from meshbridge.schemas.registry import SourceState
 
 log = structlog.get_logger(__name__)
 
+MESH_FILE = f"{MESH}.state"
 INTERVAL = 30.0
 """Seconds between two writes at most."""
 
@@ -33,6 +35,8 @@ class Retaining:
         self._publisher = publisher
         self._metrics = metrics
         self._peers = peers
+        self._mesh = b""
+        """What is in the file that no source has."""
         self._told: dict[str, list[Copy]] = {}
         self._max_age = safety.max_age
         self._files = StateFiles(Path(safety.state_dir)) if safety.state_dir else None
@@ -55,10 +59,27 @@ class Retaining:
 
     async def learn(self) -> None:
         """Ask the other replicas what they know."""
-        self._told = await self._peers.copies()
+        self._told, meshes = await self._peers.copies()
+        own = self._read_mesh()
+        for kept in [*meshes, own] if own else meshes:
+            self._publisher.mesh.load(kept)
+
+    def _read_mesh(self) -> MeshKept | None:
+        content = self._files.read(MESH_FILE) if self._files else None
+        if self._files is None or content is None:
+            return None
+        try:
+            found = decode_mesh(content)
+        except (ValueError, RecursionError) as error:
+            self._files.set_aside(MESH_FILE, error)
+            return None
+        self._mesh = content
+        return found
 
     def copy_of(self, name: str) -> bytes | None:
         """Return what is known of a source, for another replica; None when nothing is."""
+        if name == MESH:
+            return encode_mesh(self._publisher.mesh.keep())
         kept = self._publisher.kept(name)
         mark = self._fingerprints.get(name)
         return encode_copy(name, mark, kept.groups, kept.as_of, kept.held) if kept and mark else None
@@ -100,6 +121,20 @@ class Retaining:
             for source in list(self._publisher.sources.values()):
                 if source.name in unsaved or self._looks_old(source):
                     await self._save(self._files, source)
+            await self._save_mesh(self._files)
+
+    async def _save_mesh(self, files: StateFiles) -> None:
+        kept = self._publisher.mesh.keep()
+        content = await asyncio.to_thread(encode_mesh, kept)
+        if content == self._mesh or (not self._mesh and not (kept.identities or kept.last_valid)):
+            return
+        try:
+            await asyncio.to_thread(files.write, MESH_FILE, content)
+        except OSError as error:
+            self._note(f"{type(error).__name__}: {error}")
+        else:
+            self._mesh = content
+            self._note("")
 
     def _looks_old(self, source: Source) -> bool:
         """Whether the file seems much older than what it holds, because nothing has changed for long."""

@@ -11,9 +11,12 @@ import msgspec
 
 from meshbridge.bridge.pipeline.bounds import Held
 from meshbridge.bridge.pipeline.guard import hold
+from meshbridge.bridge.pipeline.mesh import MeshKept
 from meshbridge.schemas.registry import InstanceGroup
 
 FORMAT = 2
+MESH = "_mesh"
+"""Stands for a source's name where no source is meant; none can be called so."""
 
 
 class OtherFormat(ValueError):  # noqa: N818 - it is no fault of anybody
@@ -59,6 +62,25 @@ def encode_copy(
     return msgspec.json.encode(header) + b"\n" + body
 
 
+def encode_mesh(kept: MeshKept) -> bytes:
+    """Return the bytes of what no source has, in the form of a copy of a source that nobody can configure."""
+    body = msgspec.msgpack.encode(kept, order="sorted")
+    header = Header(FORMAT, MESH, "", 0.0, hashlib.sha256(body).hexdigest())
+    return msgspec.json.encode(header) + b"\n" + body
+
+
+def decode_mesh(content: bytes) -> MeshKept:
+    """Return what the bytes hold.
+
+    Raises:
+        OtherFormat: another release of the bridge wrote it.
+        ValueError: it is damaged.
+        RecursionError: it is nested without end.
+    """
+    _, body = _parse(content)
+    return msgspec.msgpack.decode(body, type=MeshKept)
+
+
 def decode_copy(content: bytes) -> Copy:
     """Return the copy that the bytes hold.
 
@@ -67,6 +89,11 @@ def decode_copy(content: bytes) -> Copy:
         ValueError: it is damaged.
         RecursionError: it is nested without end.
     """
+    header, body = _parse(content)
+    return Copy(header, msgspec.msgpack.decode(body, type=list[InstanceGroup]))
+
+
+def _parse(content: bytes) -> tuple[Header, bytes]:
     first, _, body = content.partition(b"\n")
     found = msgspec.json.decode(first, type=_AnyHeader).format
     if found != FORMAT:
@@ -74,7 +101,7 @@ def decode_copy(content: bytes) -> Copy:
     header = msgspec.json.decode(first, type=Header)
     if hashlib.sha256(body).hexdigest() != header.sha256:
         raise ValueError("the checksum does not match")
-    return Copy(header, msgspec.msgpack.decode(body, type=list[InstanceGroup]))
+    return header, body
 
 
 def united(copies: Sequence[Copy]) -> Copy:

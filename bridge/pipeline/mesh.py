@@ -18,6 +18,7 @@ from meshbridge.bridge.pipeline.catalog import Catalog, Change
 from meshbridge.bridge.pipeline.conflicts import Contribution
 from meshbridge.bridge.pipeline.convert import Converted, convert
 from meshbridge.bridge.pipeline.guard import Overall, SourceGuard, without_held
+from meshbridge.bridge.pipeline.identities import Known
 from meshbridge.bridge.pipeline.merge import MeshService, merge, unmerged
 from meshbridge.bridge.pipeline.rules import Rules
 from meshbridge.bridge.pipeline.surplus import Surplus
@@ -58,6 +59,15 @@ class Built(msgspec.Struct, frozen=True):
         return self.service.notes + self.converted.notes
 
 
+class MeshKept(msgspec.Struct, frozen=True):
+    """What is retained beside the sources' groups, by `namespace/host`."""
+
+    identities: dict[str, Known]
+    """Identities, and until when earlier ones are accepted."""
+    last_valid: dict[str, Converted]
+    """The last valid forms of services whose newest one istiod would refuse."""
+
+
 @dataclass
 class News:
     """What the mesh met while it settled, for logs and metrics."""
@@ -77,6 +87,8 @@ class Mesh:
         self.guards: dict[str, SourceGuard] = {}
         self._overall = Overall(guard)
         self.services: dict[MeshKey, Built] = {}
+        self._last_valid: dict[MeshKey, Converted] = {}
+        """Of an earlier run, for services that were in quarantine."""
         self._index: dict[MeshKey, set[ServiceKey]] = {}
         self._evaluated: dict[str, dict[ServiceKey, Evaluated]] = {}
         """By source, as that is how it is asked for."""
@@ -142,6 +154,22 @@ class Mesh:
         if held is not None:
             self.guard(source).restore(held, {group.key: group for group in groups}, now)
             self._mark(self.guard(source).effective.values())
+
+    def keep(self) -> MeshKept:
+        """Return what no source has and the next start needs."""
+        valid = {
+            str(key): built.converted
+            for key, built in self.services.items()
+            if built.error and built.converted.resources
+        }
+        return MeshKept(dict(self.surplus.identities.dump()), valid)
+
+    def load(self, kept: MeshKept) -> None:
+        """Take what an earlier run, or another replica, kept."""
+        self.surplus.identities.load(kept.identities)
+        for text, converted in kept.last_valid.items():
+            namespace, _, host = text.partition("/")
+            self._last_valid.setdefault(MeshKey(namespace, host), converted)
 
     def release(self, source: str, now: float) -> int:
         """Free what the guard holds of a source and return how many instances that were."""
@@ -255,7 +283,8 @@ class Mesh:
         if not contributions:
             return None
         service = known.service if known else unmerged(key, contributions)
-        last_valid = known.converted if known else Converted((), (), len(service.members))
+        last_valid = known.converted if known else self._last_valid.pop(key, None)
+        last_valid = last_valid or Converted((), (), len(service.members))
         try:
             service, moved = self.surplus.complete(merge(key, contributions), self.now)
             self._touched.update(dict.fromkeys(moved))

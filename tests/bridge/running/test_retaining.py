@@ -288,3 +288,59 @@ async def test_source_that_was_never_read_leaves_no_copy(site: Any, eventually: 
 
 def stamps(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+async def test_last_valid_form_of_a_quarantined_service_outlives_a_restart(
+    site: Any, eventually: Any
+) -> None:
+    def configured(protocol: str) -> None:
+        rules = [{"match": {"service": "shop"}, "set": {"hosts": ["more.mesh"], "protocol": protocol}}]
+        site.configure(site.source("vms", "vms.yaml"), rules=rules, safety={"state_dir": str(site.state)})
+
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configured("http")
+    async with site.connected() as (bridge, client):
+        await eventually(lambda: site.held(client))
+        before = bridge.publisher.snapshot
+        configured("tcp")  # Several hosts need a protocol that names them.
+        bridge.reloading.request()
+        await eventually(lambda: list(bridge.view.quarantine()))
+
+    async with site.connected() as (bridge, client):
+        await eventually(lambda: site.held(client))
+        [kept_out] = bridge.view.quarantine()
+        assert (kept_out.host, kept_out.last_valid) == ("shop.vms.mesh", True)
+        assert bridge.publisher.snapshot == before
+
+
+async def test_identity_is_rolled_over_across_a_restart(site: Any, eventually: Any) -> None:
+    def configured(account: str) -> None:
+        rules = [{"match": {"service": "shop"}, "set": {"service_account": account}}]
+        safety = {"state_dir": str(site.state), "identity_rollover": "1h"}
+        site.configure(site.source("vms", "vms.yaml"), rules=rules, safety=safety)
+
+    def accepted(client: Any) -> list[str]:
+        found = client.entries["networking.istio.io/v1/ServiceEntry"].values()
+        return [name for one in found for name in one.spec.subject_alt_names]
+
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configured("old")
+    async with site.connected() as (_, client):
+        await eventually(lambda: site.held(client))
+
+    configured("new")
+    for _ in range(2):
+        async with site.connected() as (_, client):
+            await eventually(lambda: any("sa/old" in name for name in accepted(client)))
+
+
+async def test_damaged_file_of_what_no_source_has_is_set_aside(site: Any, eventually: Any) -> None:
+    site.inventory("vms.yaml", {"shop": ["10.0.0.1"]})
+    configure(site)
+    site.state.mkdir()
+    (site.state / "_mesh.state").write_bytes(b"rubbish")
+
+    async with site.connected() as (_, client):
+        await eventually(lambda: site.held(client))
+
+    assert (site.state / "_mesh.damaged").read_bytes() == b"rubbish"
