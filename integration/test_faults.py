@@ -10,6 +10,7 @@ from integration.bridges import Bridge
 from integration.build_eureka import jar
 from integration.conftest import MakeBridge, MakeIstiod, Note
 from integration.eureka.process import QUICK, Clients, EurekaServer
+from integration.faults import faults
 from integration.processes import eventually
 
 HOST, PORT = "shop.spring.mesh", 8080
@@ -66,6 +67,17 @@ async def test_bridge_without_state_does_not_believe_a_freshly_restarted_eureka(
                 assert await istiod.configz() == before
                 assert len(proxy.updates) == 1
     figure("endpoints lost: bridge and Eureka restart, no retained state", "0")
+
+
+@pytest.mark.parametrize("name", sorted(faults(None)))
+async def test_fault_costs_no_endpoint(name: str, tmp_path: Path, figure: Note) -> None:
+    try:
+        outcome = await faults(None)[name](tmp_path)
+    except PermissionError as error:
+        pytest.skip(str(error))
+
+    assert outcome.lost == 0
+    figure(f"time to truth: {outcome.fault} ({outcome.injected})", f"{outcome.seconds:.1f} s")
 
 
 async def state_is(bridge: Bridge, wanted: str) -> bool:
