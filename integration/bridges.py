@@ -96,6 +96,13 @@ class Bridge:
             )
         await eventually(self._answers)
 
+    def change(self, **settings: object) -> None:
+        """Replace parts of the configuration file; a running bridge reads it again by itself."""
+        config = yaml.safe_load(self._config.read_text()) | settings
+        new = self._config.with_suffix(".new")
+        new.write_text(yaml.safe_dump(config, sort_keys=False))
+        new.replace(self._config)
+
     async def stop(self) -> None:
         """End it as an operator would."""
         assert self._process is not None

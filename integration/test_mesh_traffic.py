@@ -30,6 +30,7 @@ RATE = 200.0
 SECONDS = float(os.environ.get("MESH_SECONDS", "15"))
 """How long the traffic goes on; a quarter of it, the registry fails in each way."""
 QUIET_CALLS = 100
+MOVES = 2
 
 
 @EVERY_KIND
@@ -135,6 +136,26 @@ async def test_locality_and_weight_reach_endpoints_and_traffic(
     )
 
 
+@pytest.mark.parametrize("settings", [{"defaults": {"endpoints": "workload_entries"}}])
+async def test_no_call_fails_while_endpoints_move_into_their_service_and_out_again(
+    mesh: Mesh, backend: StartBackend, figure: Note
+) -> None:
+    for name in ("first", "second"):
+        await mesh.registry.register("shop", Instance(await backend(name)))
+    async with mesh, Client(mesh.istiod.address, [mesh.host("shop")], rate=RATE) as client:
+        await client.wait_for_answer("second")
+
+        for _ in range(MOVES):
+            for mode, workloads in (("inline", 0), ("workload_entries", 2)):
+                mesh.bridge.change(defaults={"endpoints": mode})
+                await eventually(lambda count=workloads: has_workloads(mesh, count))
+                await client.next(QUIET_CALLS)
+
+        await client.finish()
+    assert client.failed == []
+    figure("endpoints moved into their service and out", f"0 of {len(client.calls)} calls failed")
+
+
 @EVERY_KIND
 async def test_no_call_fails_whatever_is_restarted_or_down(
     mesh: Mesh, backend: StartBackend, figure: Note
@@ -178,6 +199,12 @@ async def test_no_call_fails_whatever_is_restarted_or_down(
         f"{mesh.kind}: {RATE:.0f} calls/s for {took:.0f} s; bridge, registry, istiod down in turn",
         f"0 of {len(client.calls)} failed, slowest {slowest * 1000:.0f} ms",
     )
+
+
+async def has_workloads(mesh: Mesh, count: int) -> bool:
+    """Whether so many workload entries are published, and istiod has them."""
+    found = await mesh.bridge.get("workloadentries")
+    return len(found) == count and await mesh.bridge.clients(acknowledged=True) > 0
 
 
 def share_of(server: str, calls: Sequence[Call]) -> float:

@@ -45,7 +45,7 @@ class Pacing(msgspec.Struct, frozen=True):
     """After an acknowledgement: pause for this many times the seconds that it took."""
     max_pause_ratio: float = 6.0
     """What the ratio grows to in a storm: the second push of it has twice `pause_ratio`, and so on."""
-    max_pause: float = 5.0
+    max_pause: float = 3.0
     first_answer_delay: float = 0.02
     """A client asks for all its types at once; waiting this long lets them be answered in order."""
 

@@ -96,7 +96,7 @@ class McpOutput(StrictModel):
     """Where to serve without TLS: `anywhere` is for networks that are protected otherwise."""
     min_push_interval: Duration = 0.15
     """Least time between two pushes to one client. istiod gathers until 100ms of quiet: less starves it."""
-    max_push_pause: Duration = 5.0
+    max_push_pause: Duration = 3.0
     """Longest pause between two pushes. It grows with the time a client takes, and in a storm."""
     ack_timeout: Duration = 10.0
     """How long to wait for a client's acknowledgement before the next push of that type."""

@@ -331,7 +331,7 @@ SCRIPTS = {
         1     due SE=a                          -> SE
         1     sent SE=a n1
         61    ask SE nonce=n1                   -> ack a after 60
-        61    due SE=b                          -> nothing until 66
+        61    due SE=b                          -> nothing until 64
     """,
     "a change and a first answer that wait name the earlier time": """
         0     ask SE                            -> first
