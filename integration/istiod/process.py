@@ -61,10 +61,12 @@ class Istiod:
         *,
         has_policies: bool = False,
         revision: str = "",
+        kubeconfig: str = "",
     ) -> None:
         """Prepare to run `binary`; `ca_pem`, when set, makes it use TLS towards the bridge.
 
-        With `has_policies` it also reads the files that `write_policy` writes.
+        With `has_policies` it also reads the files that `write_policy` writes. `kubeconfig`, a text, is for
+        another API server than the stand-in; without an `xds_address` that is its only source.
         """
         self._binary = binary
         self._folder = folder
@@ -72,13 +74,15 @@ class Istiod:
         self._ca_pem = ca_pem
         self._revision = revision
         self._policies = folder / "policies" if has_policies else None
+        self._kubeconfig = kubeconfig
         self._log_file = folder / "istiod.log"
         self._stack = AsyncExitStack()
         self.ports = Ports(*free_ports(4))
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            (self._folder / "kubeconfig").write_text(await stack.enter_async_context(api_server()))
+            kubeconfig = self._kubeconfig or await stack.enter_async_context(api_server())
+            (self._folder / "kubeconfig").write_text(kubeconfig)
             mesh = mesh_config(self._xds_address, self._ca_pem, self._policies)
             (self._folder / "mesh.yaml").write_text(mesh)
             if self._policies:
@@ -189,7 +193,7 @@ class Istiod:
 def mesh_config(xds_address: str, ca_pem: str = "", policies: Path | None = None) -> str:
     """Return a MeshConfig with one MCP source, policies if any, and the API server that istiod wants."""
     lines = ["rootNamespace: istio-system", "trustDomain: cluster.local", "configSources:"]
-    lines += [f"- address: xds://{xds_address}"]
+    lines += [f"- address: xds://{xds_address}"] if xds_address else []
     if ca_pem:
         lines += ["  tlsSettings:", "    mode: SIMPLE", "    caCertificates: |"]
         lines += [textwrap.indent(ca_pem, " " * 6)]
