@@ -37,6 +37,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     retry_after: float = 0.0
     """Seconds that the server asks us to wait."""
     body: bytes = b""
+    is_created: bool = False
+    """Whether there was no such object before."""
 
 
 class _Cause(msgspec.Struct):
@@ -67,7 +69,7 @@ def judge(  # noqa: PLR0911 - one for each meaning
 ) -> Outcome:
     """Return what an answer means."""
     if status in {200, 201, 202}:
-        return Outcome(Result.DONE, body=body)
+        return Outcome(Result.DONE, body=body, is_created=status == 201)
     found = _read(body)
     details = found.details or _Details()
     text = found.message[:_MAX_TEXT] or f"HTTP {status}"

@@ -8,6 +8,8 @@ import asyncio
 import importlib.util
 import io
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -58,6 +60,7 @@ class ApiServer:
         self._settings = settings
         self._configuration = client.Configuration()
         self._session: aiohttp.ClientSession | None = None
+        self._proxy = ""
         self._loaded = -_RELOAD
         self.namespace = "default"
         """The namespace that the credentials are for."""
@@ -145,8 +148,8 @@ class ApiServer:
         options: dict[str, Any] = {}
         if name := getattr(self._configuration, "tls_server_name", None):
             options["server_hostname"] = name
-        if proxy := self._configuration.proxy:
-            options["proxy"] = proxy
+        if self._proxy:
+            options["proxy"] = self._proxy
         return options
 
     async def _renew(self) -> None:
@@ -168,9 +171,11 @@ class ApiServer:
             context = RESTClientObject(configuration).ssl_context
         except Exception as error:  # The package raises what it likes, KeyError among it.
             raise SinkError("kubernetes", f"can't use its credentials: {error}", retryable=True) from error
+        # aiohttp would look into the environment, and for a .netrc in a thread, with each request.
+        self._proxy = configuration.proxy or _environment_proxy(configuration.host)
         old, self._configuration = self._session, configuration
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context), trust_env=True, read_bufsize=1 << 20
+            connector=aiohttp.TCPConnector(limit=0, ssl=context), read_bufsize=1 << 20
         )
         if old is not None:
             await old.close()
@@ -191,6 +196,14 @@ async def _configure(configuration: Any, settings: KubernetesOutput) -> str:
     )
     context: Mapping[str, Any] = loader.current_context["context"]
     return str(context.get("namespace", "default"))
+
+
+def _environment_proxy(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    proxies = urllib.request.getproxies_environment()
+    if urllib.request.proxy_bypass(parts.netloc):
+        return ""
+    return proxies.get(parts.scheme, "")
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float:

@@ -75,6 +75,16 @@ class _Object(msgspec.Struct):
     spec: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Name(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class _Named(msgspec.Struct):
+    metadata: _Name
+
+
 class _Hosts(msgspec.Struct):
     hosts: tuple[str, ...] = ()
 
@@ -105,8 +115,11 @@ def wanted_annotations(found: Resource) -> dict[str, str]:
     return {**dict(found.annotations), VERSION_ANNOTATION: found.version}
 
 
-def encode(found: Resource, group: str, uid: str = "") -> bytes:
-    """Return the object as server-side apply takes it; with a uid only that very object is changed."""
+def encode(found: Resource, group: str, uid: str = "") -> tuple[bytes, bytes]:
+    """Return the object as server-side apply takes it, and the digest of its spec.
+
+    With a uid only that very object is changed.
+    """
     metadata: dict[str, object] = {
         "name": found.key.name,
         "namespace": found.key.namespace,
@@ -115,14 +128,14 @@ def encode(found: Resource, group: str, uid: str = "") -> bytes:
     }
     if uid:
         metadata["uid"] = uid
-    return _encoder.encode(
-        {
-            "apiVersion": API_VERSION,
-            "kind": found.key.kind,
-            "metadata": metadata,
-            "spec": wire.decode(found.key.kind, found.body),
-        }
-    )
+    spec = _encoder.encode(wire.decode(found.key.kind, found.body))
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": found.key.kind,
+        "metadata": metadata,
+        "spec": msgspec.Raw(spec),
+    }
+    return _encoder.encode(document), _digest(spec)
 
 
 def digest(found: Resource) -> bytes:
@@ -136,8 +149,21 @@ def hosts(found: Resource) -> tuple[str, ...]:
     return spec.hosts if isinstance(spec, ServiceEntry) else ()
 
 
-def observe(kind: Kind, document: bytes | msgspec.Raw) -> Observed:
-    """Return what counts of an object.
+def versioned(kind: Kind, document: bytes | msgspec.Raw) -> tuple[ResourceKey, str]:
+    """Return which object a document is about, and in which version: a tenth of the time of `observe`.
+
+    Raises:
+        PayloadError: it is no Kubernetes object.
+    """
+    try:
+        meta = msgspec.json.decode(document, type=_Named).metadata
+    except msgspec.MsgspecError as error:
+        raise PayloadError(kind, f"not an object: {error}") from error
+    return ResourceKey(kind, meta.namespace, meta.name), meta.resource_version
+
+
+def observe(kind: Kind, document: bytes | msgspec.Raw, known_digest: bytes = b"") -> Observed:
+    """Return what counts of an object; its digest need not be worked out when it is known.
 
     Raises:
         PayloadError: it is no Kubernetes object.
@@ -161,7 +187,7 @@ def observe(kind: Kind, document: bytes | msgspec.Raw) -> Observed:
         has_owner=bool(meta.owner_references),
         is_deleting=meta.deletion_timestamp is not None,
         hosts=named.hosts,
-        digest=_spec_digest(kind, found.spec),
+        digest=known_digest or _spec_digest(kind, found.spec),
     )
 
 

@@ -13,10 +13,10 @@ import structlog
 
 from meshbridge.bridge.kubernetes.answers import Outcome, Result
 from meshbridge.bridge.kubernetes.api import ApiServer
-from meshbridge.bridge.kubernetes.objects import Observed, collection_path, observe
+from meshbridge.bridge.kubernetes.objects import Observed, collection_path, observe, versioned
 from meshbridge.bridge.kubernetes.pace import jitter
 from meshbridge.schemas.errors import PayloadError
-from meshbridge.schemas.resource import Kind
+from meshbridge.schemas.resource import Kind, ResourceKey
 
 log = structlog.get_logger(__name__)
 
@@ -36,10 +36,13 @@ class Follower(Protocol):
     async def listed(self, kind: Kind, namespace: str, found: list[Observed], resource_version: str) -> None:
         """These are all objects."""
 
+    def knows(self, key: ResourceKey, resource_version: str) -> bool:
+        """Whether this state of an object is known: what we wrote ourselves comes back as an event."""
+
     def changed(self, found: Observed) -> None:
         """An object is new or different."""
 
-    def removed(self, found: Observed) -> None:
+    def removed(self, key: ResourceKey, resource_version: str) -> None:
         """An object was deleted."""
 
 
@@ -194,9 +197,9 @@ class Reflector:
         if event.type == "BOOKMARK":
             self._version = msgspec.json.decode(event.object, type=_Mark).metadata.resource_version
             return
-        found = observe(self.kind, event.object)
+        key, version = versioned(self.kind, event.object)
         if event.type == "DELETED":
-            self._follower.removed(found)
-        else:
-            self._follower.changed(found)
-        self._version = found.resource_version
+            self._follower.removed(key, version)
+        elif not self._follower.knows(key, version):
+            self._follower.changed(observe(self.kind, event.object))
+        self._version = version

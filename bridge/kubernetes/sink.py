@@ -152,16 +152,20 @@ class KubernetesSink:
             if not before and not self._store.is_ours(found.key):
                 self._reconsider(found.key)
 
-    def removed(self, found: Observed) -> None:
+    def knows(self, key: ResourceKey, resource_version: str) -> bool:
+        """Whether this state of an object is known."""
+        return self._store.knows(key, resource_version)
+
+    def removed(self, key: ResourceKey, resource_version: str) -> None:
         """Take that an object was deleted."""
-        was_ours = self._store.is_ours(found.key)
-        if self._store.remove(found.key, found.resource_version):
-            self._leavers.forget([found.key])
-            self._touch(found.key)
+        was_ours = self._store.is_ours(key)
+        if self._store.remove(key, resource_version):
+            self._leavers.forget([key])
+            self._touch(key)
             if not was_ours:
-                self._reconsider(found.key)
-            elif self.wanted(found.key) is None:
-                self._troubles.clear(found.key)
+                self._reconsider(key)
+            elif self.wanted(key) is None:
+                self._troubles.clear(key)
 
     # What operators see.
 

@@ -51,6 +51,11 @@ class Store:
                 self._foreign_hosts.setdefault((found.key.namespace, host), set()).add(found.key)
         return True
 
+    def knows(self, key: ResourceKey, resource_version: str) -> bool:
+        """Whether this state of an object, or a newer one, is known."""
+        known = self._objects.get(key)
+        return known is not None and _number(resource_version) <= _number(known.resource_version)
+
     def remove(self, key: ResourceKey, resource_version: str) -> bool:
         """Take that an object was deleted and return whether it is news."""
         known = self._objects.get(key)

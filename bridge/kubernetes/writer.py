@@ -159,31 +159,36 @@ class Writer:
             self._again(key, 1.0)
             return
         begun = self._clock()
-        outcome = await self._send(key, wanted, action)
+        outcome, sent = await self._send(key, wanted, action)
         took = self._clock() - begun
         if outcome.result is Result.DONE:
             self._metrics.written(key.kind, action.verb.value, took)
-            self._done(key, wanted, action, outcome)
+            self._done(key, wanted, action, outcome, sent)
         else:
             self._metrics.written(key.kind, outcome.result.value, took)
             await self._failed(key, outcome)
 
-    async def _send(self, key: ResourceKey, wanted: Resource | None, action: Action) -> Outcome:
+    async def _send(self, key: ResourceKey, wanted: Resource | None, action: Action) -> tuple[Outcome, bytes]:
+        """Return how the write ended, and the digest of the spec that was sent."""
         query = {"dryRun": "All"} if self._settings.dry_run else {}
         if wanted is None:
             meant = {"uid": action.uid, "resourceVersion": action.resource_version}
             body = msgspec.json.encode({"preconditions": meant, **({"dryRun": ["All"]} if query else {})})
-            return await self._api.request("DELETE", object_path(key), body=body)
+            return await self._api.request("DELETE", object_path(key), body=body), b""
+        body, sent = encode(wanted, self._ownership.group, action.uid)
         query |= {"fieldManager": self._ownership.manager, "force": "true" if action.force else "false"}
-        return await self._api.request(
+        outcome = await self._api.request(
             "PATCH",
             object_path(key),
             query=query,
-            body=encode(wanted, self._ownership.group, action.uid),
+            body=body,
             content_type=APPLY,
         )
+        return outcome, sent
 
-    def _done(self, key: ResourceKey, wanted: Resource | None, action: Action, outcome: Outcome) -> None:
+    def _done(
+        self, key: ResourceKey, wanted: Resource | None, action: Action, outcome: Outcome, sent: bytes
+    ) -> None:
         self._pace.succeeded()
         self._well(key)
         for place in _places(key):
@@ -193,7 +198,8 @@ class Writer:
             self._rehearsed[key] = _rehearsal(wanted)
         elif wanted is not None:
             try:
-                found = observe(key.kind, outcome.body)
+                # A new object is what we sent; in an older one others may have fields.
+                found = observe(key.kind, outcome.body, sent if outcome.is_created else b"")
             except PayloadError:
                 return  # The watch will tell.
             self._store.put(found)
