@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from meshbridge.bridge.pipeline.identities import identity_text
+from meshbridge.bridge.pipeline.identities import accepted_ids, identity_text
 from meshbridge.bridge.pipeline.mesh import Built, Evaluated, Mesh
 from meshbridge.bridge.pipeline.rules import health_text
 from meshbridge.bridge.pipeline.values import Dropped, Member, MeshKey
 from meshbridge.schemas.registry import Instance, Note, ServiceKey
 from meshbridge.schemas.resource import ResourceKey
 
+_MAX_IDS = 5
 MAX_EXPLANATIONS = 100
 """Enough for a person; a query that matches more is too wide."""
 
@@ -83,6 +84,7 @@ def _explain_group(mesh: Mesh, evaluated: Evaluated, trouble: Trouble) -> Explan
         if built is not None:
             served = served or bool(built.converted.ready)
             steps.extend(_service_steps(target, built))
+            steps.extend(_extras(built, mesh.rules.defaults.trust_domain))
             steps.extend(_output_steps(built, trouble))
     return Explanation(str(group.key), served, tuple(steps))
 
@@ -92,7 +94,6 @@ def _service_steps(target: MeshKey, built: Built) -> Iterator[Step]:
     names = ", ".join(map(str, built.service.groups))
     yield Step("merge", "ok", f"{target}, ports {ports}, made of {names}")
     yield from (Step("merge", "warning", _noted(note)) for note in built.service.notes)
-    yield from _extras(built)
     yield from (Step("convert", "warning", _noted(note)) for note in built.converted.notes)
     if built.error:
         kept = "its last valid form is served" if built.converted.resources else "nothing is served"
@@ -102,9 +103,13 @@ def _service_steps(target: MeshKey, built: Built) -> Iterator[Step]:
     yield Step("publish", "ok", f"{built.converted.ready} of {built.converted.total} endpoints")
 
 
-def _extras(built: Built) -> Iterator[Step]:
-    """Tell what a service has that no registry gave it."""
+def _extras(built: Built, trust_domain: str) -> Iterator[Step]:
+    """Tell what a service as a whole has: identities, a virtual address, sources that stand by."""
     service = built.service
+    ids = accepted_ids(service.key.namespace, service.members, service.settings, trust_domain)
+    if ids:
+        more = f" and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else ""
+        yield Step("merge", "ok", f"clients accept any of {', '.join(ids[:_MAX_IDS])}{more}")
     if service.virtual_ip:
         yield Step("merge", "ok", f"virtual address {service.virtual_ip}")
     if service.earlier_names:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from meshbridge.bridge.pipeline.values import Member, MeshKey
+from meshbridge.bridge.pipeline.values import Member, MeshKey, ServiceSettings
 from meshbridge.schemas.istio import Location
 from meshbridge.schemas.validation import TLS_MODE
 
@@ -33,6 +33,17 @@ def identity_text(member: Member, trust_domain: str) -> str:
     if not accepted:
         return "plaintext: mutual TLS needs a service account or subject alternative names"
     return f"mutual TLS as {' or '.join(accepted)}"
+
+
+def accepted_ids(
+    namespace: str, members: Iterable[Member], settings: ServiceSettings, trust_domain: str
+) -> list[str]:
+    """Return the ids of which clients accept any at every endpoint: Istio keeps one list for a service."""
+    accounts = {
+        found.service_account for found in members if found.service_account and found.health.is_served
+    }
+    ids = [spiffe_id(trust_domain, namespace, account) for account in sorted(accounts)]
+    return list(dict.fromkeys([*ids, *settings.subject_alt_names]))
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -132,6 +132,8 @@ def test_earlier_identity_is_accepted_until_its_time_is_up() -> None:
     says(made, group(SHOP, [vm(1, service_account="new")]))
     assert entry(made, HOST).subject_alt_names == (old,)
     assert f"also accepted for a while: {old}" in texts(made, "shop")
+    new = old.replace("sa/old", "sa/new")
+    assert f"clients accept any of {new}" in texts(made, "shop")
     assert "mutual TLS as spiffe://cluster.local/ns/meshbridge/sa/new" in texts(made, "shop")
 
     assert not made.turn_to(1059.0)
@@ -139,6 +141,16 @@ def test_earlier_identity_is_accepted_until_its_time_is_up() -> None:
     assert settle(made) == {"shop.vms.mesh"}
     assert entry(made, HOST).subject_alt_names == ()
     assert not made.turn_to(2000.0)
+
+
+def test_identities_of_a_service_are_told_in_few_words() -> None:
+    made = mesh({"set": {"service_account": "{id}"}})
+
+    says(made, group(SHOP, [vm(number) for number in range(1, 9)]))
+
+    [told] = [text for text in texts(made, "shop") if text.startswith("clients accept any of ")]
+    assert told.count("spiffe://cluster.local/ns/meshbridge/sa/vm-") == 5
+    assert told.endswith(" and 3 more")
 
 
 def test_earlier_identity_is_that_of_the_mesh_s_trust_domain() -> None:
