@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -31,9 +32,18 @@ _GRACE = 10.0
 class EurekaServer:
     """A server in a process of its own; it keeps its port from one start to the next, and nothing else."""
 
-    def __init__(self, jar: Path, folder: Path, *settings: str, heap: str = "192m") -> None:
+    def __init__(
+        self,
+        jar: Path,
+        folder: Path,
+        *settings: str,
+        heap: str = "192m",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Describe a server; `tls` is what its clients need where its settings demand TLS."""
         self.port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{self.port}/eureka"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/eureka"
+        self.tls = tls
         self.settings = settings
         self._jar = jar
         self._heap = heap
@@ -76,7 +86,7 @@ class EurekaServer:
             if self._process.poll() is not None:
                 raise RuntimeError(f"Eureka ended: {self._log.read_text(errors='replace')[-3000:]}")
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{self.url}/apps", timeout=2).close()
+                urllib.request.urlopen(f"{self.url}/apps", timeout=2, context=self.tls).close()
                 return
             time.sleep(0.05)
         raise RuntimeError(f"Eureka does not answer: {self._log.read_text(errors='replace')[-3000:]}")
@@ -137,6 +147,12 @@ class Clients:
             **fields,
         }
         await eureka_basic.register(self._url, eureka_basic.Instance(**values))
+
+    async def register_plain(self, app: str, address: str, tls: ssl.SSLContext) -> None:
+        """Register an instance over TLS, which py-eureka-client can't with a certificate of ours."""
+        connector = aiohttp.TCPConnector(ssl=tls)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            await _post(http, f"{self._url}apps/{app.upper()}", _plain_instance(app.upper(), address))
 
     async def register_many(self, apps: int, instances: int) -> None:
         """Register so many instances of so many services, quicker than one after the other."""
@@ -216,6 +232,8 @@ class Gate:
         self._target = url
         self.status = 200
         """What is answered instead, unless it is 200."""
+        self.authorization = ""
+        """The header without which it answers 401, "" for none."""
         self.delay = 0.0
         self.asked: Counter[str] = Counter()
         self.url = ""
@@ -237,6 +255,8 @@ class Gate:
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         self.asked[path] += 1
+        if self.authorization and request.headers.get("Authorization") != self.authorization:
+            return web.Response(status=401)
         if self.status != 200:
             return web.Response(status=self.status)
         passed = {name: request.headers[name] for name in ("Accept", "Accept-Encoding")}
