@@ -1,86 +1,23 @@
 """The Eureka adapter against real servers: the contract, restarts, peers, overrides, and into a mesh."""
 
 import asyncio
-import base64
-import importlib.util
-import os
-import shutil
-import ssl
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-import trustme
-from py_eureka_client.eureka_basic import LeaseInfo
 
-from integration.build_eureka import jar
 from integration.conftest import MakeBridge, Note
+from integration.eureka import real
 from integration.eureka.process import QUICK, Clients, EurekaServer, Gate
+from integration.eureka.real import CONTRACT, watching
 from integration.processes import eventually as wait_for
-from meshbridge.adapters.base import AdapterContext
-from meshbridge.adapters.eureka import leases
 from meshbridge.adapters.eureka.settings import EurekaConfig
 from meshbridge.mcp.client import IstiodClient
-from meshbridge.schemas.errors import RegistryDenied, RegistryUnavailable
-from meshbridge.schemas.registry import Health, InstanceGroup, SourceEvent, SourceState
+from meshbridge.schemas.registry import Health, SourceState
 
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 MANY = [f"10.0.0.{number}" for number in range(1, 21)]
-
-
-def _load_contract() -> ModuleType:
-    path = Path(__file__).parent.parent / "tests" / "contract.py"
-    spec = importlib.util.spec_from_file_location("contract_on_eureka", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CONTRACT = _load_contract()
-
-
-@pytest.fixture(scope="module")
-def eureka_jar() -> Path:
-    """The server's program. Where it is missing tests are skipped, in CI only if nothing can build it."""
-    program = jar()
-    if not program.exists() or shutil.which("java") is None:
-        reason = f"{program} is missing; `python integration/build_eureka.py` builds it (half a minute)"
-        if os.environ.get("CI") == "true" and shutil.which("mvn"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
-
-
-@pytest.fixture(scope="module")
-def server(eureka_jar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EurekaServer]:
-    """A server that all tests share which leave it running."""
-    with EurekaServer(eureka_jar, tmp_path_factory.mktemp("eureka"), *QUICK) as started:
-        yield started
-
-
-@pytest.fixture
-async def clients(server: EurekaServer) -> Clients:
-    """What registers at the shared server, which is empty at first."""
-    made = Clients(server.url)
-    await made.clear()
-    return made
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Awaitable[object]]:
-    """As in the unit tests: polls a condition that does not wait by itself."""
-
-    async def wait(condition: Callable[[], object], *, within: float = 15.0) -> object:
-        async def holds() -> object:
-            return condition()
-
-        return await wait_for(holds, within)
-
-    return wait
 
 
 class RealEureka:
@@ -121,50 +58,7 @@ async def harness(server: EurekaServer, clients: Clients) -> AsyncIterator[RealE
         yield RealEureka(clients, gate)
 
 
-globals().update(CONTRACT.TESTS)
-
-
-@asynccontextmanager
-async def watching(*urls: str, **settings: object) -> AsyncIterator["Seen"]:
-    config = EurekaConfig.model_validate(
-        {"name": "spring", "urls": list(urls), "poll_interval": "100ms", **settings}
-    )
-    seen = Seen(config)
-    async with CONTRACT.watching(seen.adapter) as watch:
-        seen.watch = watch
-        yield seen
-
-
-class Seen:
-    """An adapter and what it said."""
-
-    def __init__(self, config: EurekaConfig) -> None:
-        self.adapter = config.build(AdapterContext("spring"))
-
-    @property
-    def groups(self) -> dict[str, InstanceGroup]:
-        return dict(self.watch.groups)
-
-    @property
-    def state(self) -> SourceState | None:
-        reports = [event for event in self.watch.events if event not in self.watch.data]
-        return reports[-1].state if reports else None
-
-    @property
-    def details(self) -> dict[str, str]:
-        reports = [event for event in self.watch.events if event not in self.watch.data]
-        return dict(reports[-1].details) if reports else {}
-
-    def addresses(self, service: str) -> set[str]:
-        return set(self.watch.addresses(service))
-
-    def fewest(self, service: str) -> int:
-        """Return the least instances that any event gave the service."""
-        found = []
-        for event in self.watch.data:
-            groups = event.groups if hasattr(event, "groups") else (event.group,)
-            found += [len(group.instances) for group in groups if group.key.name == service]
-        return min(found)
+globals().update({**CONTRACT.TESTS, **real.FIXTURES})
 
 
 async def test_override_drains_and_its_end_does_not_break_anything(server, clients, eventually) -> None:
@@ -257,111 +151,6 @@ async def test_two_peers_of_which_one_is_emptied(
     figure("two peers killed in turn, one back empty", f"nothing left in {time.monotonic() - killed:.0f} s")
 
 
-def tls_settings(folder: Path, authority: trustme.CA) -> list[str]:
-    """Return what makes Spring's server speak TLS and ask for a certificate, and write the files."""
-    made = authority.issue_cert("127.0.0.1")
-    (folder / "server.pem").write_bytes(b"".join(part.bytes() for part in made.cert_chain_pems))
-    made.private_key_pem.write_to_path(str(folder / "server.key"))
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    return [
-        f"--server.ssl.certificate={folder / 'server.pem'}",
-        f"--server.ssl.certificate-private-key={folder / 'server.key'}",
-        f"--server.ssl.trust-certificate={folder / 'ca.pem'}",
-        "--server.ssl.client-auth=need",
-    ]
-
-
-async def test_mutual_tls_and_disabled_deltas(eureka_jar: Path, tmp_path: Path, eventually) -> None:
-    authority = trustme.CA()
-    settings = tls_settings(tmp_path, authority)
-    authority.issue_cert("meshbridge.corp").private_key_and_cert_chain_pem.write_to_path(
-        str(tmp_path / "own.pem")
-    )
-    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
-    context.load_cert_chain(str(tmp_path / "own.pem"))
-    tls = {"ca_file": str(tmp_path / "ca.pem"), "cert_file": str(tmp_path / "own.pem")}
-    server = EurekaServer(
-        eureka_jar, tmp_path, *QUICK, "--eureka.server.disable-delta=true", *settings, tls=context
-    )
-    with server:
-        clients = Clients(server.url)
-        await clients.register_plain("shop", A, context)
-        async with watching(server.url, tls=tls) as seen:
-            await eventually(lambda: seen.addresses("shop") == {A})
-            await clients.register_plain("shop", B, context)
-            await eventually(lambda: seen.addresses("shop") == {A, B})
-            await eventually(lambda: seen.details["strategy"] == "full")
-
-        for wrong in ({"ca_file": tls["ca_file"]}, {}):
-            adapter = Seen(EurekaConfig(name="spring", urls=[server.url], tls=wrong)).adapter
-            with pytest.raises(RegistryUnavailable):
-                await adapter.run(_ignore)
-
-
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-async def test_credentials_at_a_proxy_before_a_real_server(
-    server, clients, tmp_path: Path, eventually, kind: str
-) -> None:
-    (tmp_path / "secret").write_text("s3cret\n")
-    pair = base64.b64encode(b"mesh:s3cret").decode()
-    header = f"Basic {pair}" if kind == "basic" else "Bearer s3cret"
-    path = str(tmp_path / "secret")
-    own = {"username": "mesh", "password_file": path} if kind == "basic" else {"token_file": path}
-    await clients.register("shop", A)
-
-    async with Gate(server.url) as gate:
-        gate.authorization = header
-        async with watching(gate.url, **own) as seen:
-            await eventually(lambda: seen.addresses("shop") == {A})
-            (tmp_path / "secret").write_text("expired")
-            await eventually(lambda: seen.state is SourceState.DENIED)
-            (tmp_path / "secret").write_text("s3cret")
-            await eventually(lambda: seen.state is SourceState.SYNCED)
-        assert seen.fewest("shop") == 1
-        with pytest.raises(RegistryDenied):
-            await Seen(EurekaConfig(name="spring", urls=[gate.url])).adapter.run(_ignore)
-
-
-async def test_self_preservation_of_a_real_server_is_noticed(
-    eureka_jar: Path, tmp_path: Path, eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "GRACE", 1_000)  # It takes the place of minutes of waiting.
-    settings = [setting for setting in QUICK if "self-preservation" not in setting]
-    with EurekaServer(eureka_jar, tmp_path, *settings) as server:
-        clients = Clients(server.url)
-        await clients.register("shop", A)
-        await clients.register("shop", B, leaseInfo=LeaseInfo(durationInSecs=1))
-        async with watching(server.url, full_interval="500ms") as seen:
-            await eventually(lambda: seen.addresses("shop") == {A, B})
-            await eventually(lambda: seen.details["self_preservation"].startswith("suspected: 1 of 2"))
-
-            assert seen.watch.report.suspect
-            assert seen.addresses("shop") == {A, B}, "the server does not evict"
-
-
-async def test_instance_that_the_tool_registers_comes_and_goes(server, clients, eventually) -> None:
-    tool = [Path(sys.executable).with_name("meshbridge"), "tools", "register-eureka", "shop", A, "8080"]
-    async with watching(server.url) as seen:
-        await eventually(lambda: seen.watch.is_synced)
-        process = await asyncio.create_subprocess_exec(
-            *tool, "-s", server.url, "--zone", "eu-1b", "--heartbeat", "0.2"
-        )
-        try:
-            await eventually(lambda: seen.addresses("shop") == {A})
-            assert seen.groups["shop"].instances[0].locality == "/eu-1b"
-            await asyncio.sleep(1.0)
-            assert process.returncode is None, "heartbeats are taken"
-        finally:
-            process.terminate()
-            code = await asyncio.wait_for(process.wait(), 10.0)
-        await eventually(lambda: seen.addresses("shop") == set())
-        assert code == 0
-
-
-async def _ignore(event: SourceEvent) -> None:
-    """Take an event and forget it."""
-
-
 async def test_peers_that_register_themselves_are_a_service(
     eureka_jar: Path, tmp_path: Path, eventually
 ) -> None:
@@ -428,7 +217,7 @@ async def test_large_registry_is_read_without_blocking(
         began = time.monotonic()
         async with watching(server.url, poll_interval="1s") as seen:
             watcher = asyncio.create_task(_watch_turns(gaps), name="watches the loop's turns")
-            await eventually(lambda: seen.watch.is_synced)
+            await eventually(lambda: seen.watch.is_synced, within=60.0)
             took = time.monotonic() - began
             watcher.cancel()
             assert len(seen.groups) == 2_000
@@ -439,7 +228,7 @@ async def test_large_registry_is_read_without_blocking(
             cost = time.process_time() - cost
             began = time.monotonic()
             await clients.register("app-0007", A)
-            await eventually(lambda: A in seen.addresses("app-0007"))
+            await eventually(lambda: A in seen.addresses("app-0007"), within=60.0)
             told = time.monotonic() - began
 
         assert max(gaps) < 0.05, "the loop was blocked"
