@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
+from meshbridge.bridge import listings
 from meshbridge.bridge.admin.view import (
     ConflictStatus,
     HeldStatus,
+    InstanceStatus,
     QuarantineStatus,
     Readiness,
     ResourceStatus,
@@ -68,6 +70,13 @@ class RunningBridge:
     def sources(self) -> list[SourceStatus]:
         """All configured sources, by name."""
         return [self._source(self._publisher.sources[name]) for name in sorted(self._publisher.sources)]
+
+    def instances(self) -> Iterator[InstanceStatus]:
+        """All instances, by source, service and id; as they are when this is called."""
+        evaluated = [
+            found for name in self._publisher.sources for found in self._publisher.mesh.evaluated(name)
+        ]
+        return listings.instances(found.group for found in evaluated)
 
     def services(self) -> Iterator[ServiceStatus]:
         """All mesh services, by namespace and host; as they are when this is called."""

@@ -27,6 +27,7 @@ COLLECTIONS: Mapping[str, Callable[[BridgeView], Iterable[Item]]] = {
     "serviceentries": lambda view: view.resources(Kind.SERVICE_ENTRY),
     "workloadentries": lambda view: view.resources(Kind.WORKLOAD_ENTRY),
     "workloadgroups": lambda view: view.resources(Kind.WORKLOAD_GROUP),
+    "instances": lambda view: view.instances(),
     "services": lambda view: view.services(),
     "conflicts": lambda view: view.conflicts(),
     "sources": lambda view: view.sources(),

@@ -8,6 +8,7 @@ import msgspec
 from meshbridge.bridge.admin.view import (
     ConflictStatus,
     HeldStatus,
+    InstanceStatus,
     QuarantineStatus,
     ResourceStatus,
     ServiceStatus,
@@ -28,6 +29,7 @@ Item = (
     | ClientStatus
     | OutputStatus
     | HeldStatus
+    | InstanceStatus
     | QuarantineStatus
 )
 
@@ -37,6 +39,7 @@ _FILTERS: Mapping[str, frozenset[str]] = {
     "clients": frozenset({"name"}),
     "outputs": frozenset({"name"}),
     "held": frozenset({"name", "source"}),
+    "instances": frozenset({"name", "source"}),
 }
 _ALL_FILTERS = frozenset({"name", "namespace", "source"})
 
@@ -115,7 +118,10 @@ def names(item: Item) -> tuple[str, ...]:
             found = (host,)
         case SourceStatus(name=name) | OutputStatus(name=name):
             found = (name,)
-        case HeldStatus(service=service, id=one, address=address):
+        case (
+            HeldStatus(service=service, id=one, address=address)
+            | InstanceStatus(service=service, id=one, address=address)
+        ):
             found = (service, one, address)
         case QuarantineStatus(host=host, endpoint=one, address=address):
             found = (host, one, address)
@@ -135,7 +141,7 @@ def sources(item: Item) -> tuple[str, ...]:
     """Return the sources an item comes from."""
     if isinstance(item, SourceStatus):
         return (item.name,)
-    if isinstance(item, HeldStatus):
+    if isinstance(item, HeldStatus | InstanceStatus):
         return (item.source,)
     return () if isinstance(item, ClientStatus | OutputStatus) else tuple(item.sources)
 

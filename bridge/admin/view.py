@@ -68,6 +68,25 @@ class QuarantineStatus(msgspec.Struct, frozen=True, rename="camel"):
     sources: Sequence[str]
 
 
+class InstanceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """One instance, as its registry tells it and the guard lets it be."""
+
+    source: str
+    service: str
+    """Name of the service in its registry."""
+    id: str
+    address: str
+    ports: Sequence[str]
+    """`8080/http`, number and the registry's word for the protocol, else the port's name."""
+    health: str
+    """ready, unready, draining or unknown."""
+    weight: int | None
+    locality: str
+    labels: Mapping[str, str]
+    held: bool
+    """Whether only the guard keeps it."""
+
+
 class ServiceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One mesh service: a host in a namespace, and what it is made of."""
 
@@ -139,6 +158,9 @@ class BridgeView(Protocol):
 
     def sources(self) -> list[SourceStatus]:
         """All configured sources, by name."""
+
+    def instances(self) -> Iterable[InstanceStatus]:
+        """All instances, by source, service and id; made one by one, as they are taken."""
 
     def services(self) -> Iterable[ServiceStatus]:
         """All mesh services, by namespace and host; made one by one, as they are taken."""

@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         "  services (svc): what they are made of\n"
         "  conflicts: what sources say differently of one service, who wins, and why\n"
         "  sources: the registries and how they fare\n"
+        "  instances: what the registries hold, one by one\n"
         "  held: instances that only the guard keeps, since when and why\n"
         "  quarantine: what istiod would refuse and is kept out\n"
         "  clients: the istiods that are connected, and what they have taken"

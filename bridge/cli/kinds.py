@@ -139,6 +139,20 @@ def _output_row(item: Item, now: float) -> Row:
     ]
 
 
+def _instance_row(item: Item, _now: float) -> Row:
+    return [
+        item["source"],
+        item["service"],
+        item["id"],
+        item["address"],
+        ",".join(item["ports"]),
+        f"{item['health']}, held" if item["held"] else item["health"],
+        "" if item["weight"] is None else str(item["weight"]),
+        item["labels"].get("version", ""),
+        item["locality"],
+    ]
+
+
 def _held_row(item: Item, now: float) -> Row:
     named = [str(item[key]) for key in ("source", "service", "id", "address")]
     return [*named, age(item["since"], now), _CAUSES.get(item["cause"]) or str(item["cause"])]
@@ -220,6 +234,18 @@ LISTINGS = (
         row=_source_row,
         identity=lambda item: str(item["name"]),
         volatile=frozenset({"lastSuccess", "asOf", "details"}),
+        poll_seconds=2.0,
+    ),
+    Listing(
+        name="instances",
+        singular="instance",
+        aliases=(),
+        headers=(
+            *("SOURCE", "SERVICE", "INSTANCE", "ADDRESS", "PORTS"),
+            *("HEALTH", "WEIGHT", "VERSION", "LOCALITY"),
+        ),
+        row=_instance_row,
+        identity=lambda item: f"{item['source']}/{item['service']}/{item['id']}",
         poll_seconds=2.0,
     ),
     Listing(

@@ -11,6 +11,7 @@ import trustme
 from meshbridge.bridge.admin.view import (
     ConflictStatus,
     HeldStatus,
+    InstanceStatus,
     QuarantineStatus,
     Readiness,
     ResourceStatus,
@@ -145,6 +146,13 @@ class FakeView:
         return self.reload_error
 
     instance = "this one"
+
+    def instances(self) -> list[InstanceStatus]:
+        labels = {"version": "v2"}
+        return [
+            InstanceStatus("vms", "shop", "a", "10.0.0.1", ["80/http"], "ready", 3, "eu/a", labels, False),
+            InstanceStatus("vms", "shop", "b", "10.0.0.2", [], "unready", None, "", {}, True),
+        ]
 
     def held(self) -> list[HeldStatus]:
         return [HeldStatus("vms", "shop", "a", "10.0.0.1", CREATED, "emptied", CREATED + 600)]

@@ -322,3 +322,19 @@ def test_held_instances_say_why_and_quarantine_what_is_wrong(run: Any, url: str)
         ["shop.mesh", "<none>", "yes"],
         ["shop.mesh", "b", "no"],
     ]
+
+
+def test_instances_show_what_the_registries_hold(run: Any, url: str) -> None:
+    result = run("get", "instances", "--source", "vms", "--admin", url)
+
+    assert result.stdout.splitlines() == [
+        "SOURCE  SERVICE  INSTANCE  ADDRESS   PORTS    HEALTH         WEIGHT  VERSION  LOCALITY",
+        "vms     shop     a         10.0.0.1  80/http  ready          3       v2       eu/a",
+        "vms     shop     b         10.0.0.2  <none>   unready, held  <none>  <none>   <none>",
+    ]
+
+
+def test_an_instance_is_found_by_its_address(run: Any, url: str) -> None:
+    result = run("get", "instances", "10.0.0.2", "-o", "name", "--admin", url)
+
+    assert result.stdout == "instance/vms/shop/b\n"
