@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Builds the JVM programs that register themselves in ZooKeeper, once, into a cache outside the checkout.
 
-They are small classes around stock libraries (Dubbo 2.7 and 3.3, Curator, Spring Cloud), so Maven fetches
-nearly all of it: about 200 MB into its repository and a minute or two, and nothing at all when they are in
-the cache already. Standard library only.
+They are small classes around stock libraries (Dubbo 2.7 and 3.3, Curator, Spring Cloud), and with them comes
+an old server. Maven fetches nearly all of it: about 200 MB into its repository and a minute or two, and
+nothing at all when they are in the cache already. Standard library only.
 
 Exit codes: 0 they are there, 1 they can't be compiled, 75 they can't be had on this machine (no Maven or
 Java, or the artifacts can't be fetched).
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).parent / "jvm"
-PROGRAMS = ("dubbo2", "dubbo3", "curator", "spring")
+PROGRAMS = ("dubbo2", "dubbo3", "curator", "spring", "zookeeper34")
 _UNAVAILABLE = 75  # EX_TEMPFAIL of sysexits.h
 _KEPT = 20
 

@@ -1,14 +1,12 @@
 """The ZooKeeper adapter against real servers, alone and as an ensemble, under every fault we can inject."""
 
 import asyncio
-import importlib.util
 import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -19,34 +17,20 @@ from kazoo.security import make_digest_acl
 from integration.conftest import Note
 from integration.processes import eventually as until
 from integration.processes import stays
-from integration.zookeeper.process import Ensemble, missing
+from integration.zookeeper.contract import TESTS, RealZooKeeper, load
+from integration.zookeeper.process import Ensemble, Kind, missing
+from integration.zookeeper.watching import JSON_ROOT, Watching, eventually, watching
 from integration.zookeeper.writer import Writer, record
-from meshbridge.adapters.base import AdapterContext
-from meshbridge.adapters.zookeeper.adapter import ZooKeeperAdapter
-from meshbridge.adapters.zookeeper.settings import DigestAuth, RootSettings, ZookeeperConfig
 from meshbridge.bridge.app import running
 from meshbridge.bridge.config.models import Config
 from meshbridge.mcp.client import IstiodClient
-from meshbridge.schemas.errors import RegistryError
-from meshbridge.schemas.registry import FullSync, InstanceGroup, SourceEvent, SourceReport, SourceState
+from meshbridge.schemas.registry import SourceReport, SourceState
 
 SERVICE_ENTRIES = "networking.istio.io/v1/ServiceEntry"
-TESTS = Path(__file__).parent.parent / "tests"
-JSON_ROOT = {"path": "/mesh", "layout": "json"}
-
-
-def _load(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CONTRACT = _load("adapter_contract_for_zookeeper", TESTS / "contract.py")
+READ_ONLY = Kind(properties=("readonlymode.enabled=true",))
+CONTRACT = load("adapter_contract_for_zookeeper", TESTS / "contract.py")
 LAYOUTS = TESTS / "adapters" / "zookeeper" / "layouts"
-GOLDEN = _load("golden_cases_of_zookeeper", LAYOUTS / "test_golden.py")
+GOLDEN = load("golden_cases_of_zookeeper", LAYOUTS / "test_golden.py")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,15 +39,12 @@ def _needs_zookeeper() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture
-def eventually() -> Callable[..., Any]:
-    """What waits for plain conditions; a real server takes longer."""
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., Any]:
+    """What the contract waits with; a real server takes longer."""
 
     async def wait(condition: Callable[[], Any], *, within: float = 20.0) -> Any:
-        async def check() -> Any:
-            return condition()
-
-        return await until(check, within)
+        return await eventually(condition, within)
 
     return wait
 
@@ -78,141 +59,8 @@ async def alone(tmp_path: Path) -> AsyncIterator[Ensemble]:
 @pytest.fixture
 async def three(tmp_path: Path) -> AsyncIterator[Ensemble]:
     """Three servers that know each other and may serve read-only."""
-    async with Ensemble(tmp_path / "zookeeper", 3, ("readonlymode.enabled=true",)) as started:
+    async with Ensemble(tmp_path / "zookeeper", 3, READ_ONLY) as started:
         yield started
-
-
-class Watching:
-    """Runs the adapter of a root, as often as it raises, and keeps what it says."""
-
-    def __init__(self, hosts: str, root: dict[str, object], **settings: object) -> None:
-        settings = {"session_timeout": "4s", "connect_timeout": "5s"} | settings
-        roots = [RootSettings.model_validate(root)]
-        self.config = ZookeeperConfig.model_validate(
-            {"name": "zk", "hosts": hosts, "roots": roots, **settings}
-        )
-        self.adapter = self.config.build(AdapterContext("zk"))
-        assert isinstance(self.adapter, ZooKeeperAdapter)
-        self.events: list[tuple[float, SourceEvent]] = []
-        self.groups: dict[str, InstanceGroup] = {}
-        self.errors: list[RegistryError] = []
-        self.fewest = 10**9
-        """The smallest number of instances there has been since the first full read."""
-        self.task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.adapter.run(self._emit)
-            except RegistryError as error:
-                self.errors.append(error)
-            await asyncio.sleep(0.2)
-
-    async def _emit(self, event: SourceEvent) -> None:
-        self.events.append((time.monotonic(), event))
-        if isinstance(event, FullSync):
-            self.groups = {group.key.name: group for group in event.groups}
-        elif not isinstance(event, SourceReport):
-            self.groups[event.group.key.name] = event.group
-        self.fewest = min(self.fewest, self.count)
-
-    @property
-    def count(self) -> int:
-        """How many instances there are."""
-        if self.task.done():
-            self.task.result()
-        return sum(len(group.instances) for group in self.groups.values())
-
-    @property
-    def state(self) -> SourceState | None:
-        reports = [event for _, event in self.events if isinstance(event, SourceReport)]
-        return reports[-1].state if reports else None
-
-    def addresses(self, service: str) -> set[str]:
-        found = self.groups.get(service)
-        return {instance.address for instance in found.instances} if found else set()
-
-
-@asynccontextmanager
-async def watching(
-    hosts: str, root: dict[str, object] | None = None, **settings: object
-) -> AsyncIterator[Watching]:
-    made = Watching(hosts, root or JSON_ROOT, **settings)
-    try:
-        yield made
-    finally:
-        made.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await made.task
-
-
-class RealZooKeeper:
-    """The contract's view of a real server that wants a password."""
-
-    kind = "zookeeper"
-    label = "real zookeeper"
-    secret = "reader:s3cr3t-w0rd"
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._ensemble = Ensemble(folder / "contract")
-        self._missed: list[tuple[str, bytes | None]] = []
-        self._is_broken = False
-
-    async def start(self) -> None:
-        await self._ensemble.__aenter__()
-        self._writer = await Writer(self._ensemble.hosts, self.secret).__aenter__()
-        user, password = self.secret.split(":")
-        self._acl = [make_digest_acl(user, password, all=True)]
-        await self._writer.put("/mesh", acl=self._acl)
-        self._file = self._folder / "digest"
-        self._file.write_text(self.secret)
-
-    async def stop(self) -> None:
-        await self._writer.__aexit__()
-        await self._ensemble.__aexit__(None, None, None)
-
-    def config(self) -> ZookeeperConfig:
-        return ZookeeperConfig(
-            name="tested",
-            hosts=self._ensemble.hosts,
-            roots=[RootSettings.model_validate(JSON_ROOT)],
-            digest=DigestAuth(file=str(self._file)),
-            session_timeout="4s",
-            connect_timeout="2s",
-        )
-
-    async def register(self, service: str, address: str) -> None:
-        await self._change(f"/mesh/{service}/{address}", record(address))
-
-    async def deregister(self, service: str, address: str) -> None:
-        await self._change(f"/mesh/{service}/{address}", None)
-
-    async def corrupt(self, service: str, address: str) -> None:
-        await self._change(f"/mesh/{service}/{address}", b'{"address": ')
-
-    async def shuffle(self) -> None:
-        """The order is the server's own."""
-
-    async def break_(self) -> None:
-        self._is_broken = True
-        await self._ensemble.servers[0].kill()
-
-    async def heal(self) -> None:
-        await self._ensemble.servers[0].start()
-        await self._ensemble.servers[0].wait_serving()
-        self._is_broken = False
-        missed, self._missed = self._missed, []
-        for path, data in missed:
-            await self._change(path, data)
-
-    async def _change(self, path: str, data: bytes | None) -> None:
-        if self._is_broken:
-            self._missed.append((path, data))
-        elif data is None:
-            await self._writer.remove(path)
-        else:
-            await self._writer.put(path, data, acl=self._acl)
 
 
 @pytest.fixture
@@ -227,9 +75,7 @@ globals().update({f"{name}_zookeeper": test for name, test in CONTRACT.TESTS.ite
 
 
 @pytest.mark.parametrize("case", GOLDEN.CASES)
-async def test_what_real_clients_wrote_is_read_as_expected(
-    alone: Ensemble, case: str, eventually: Any
-) -> None:
+async def test_what_real_clients_wrote_is_read_as_expected(alone: Ensemble, case: str) -> None:
     dump, root = GOLDEN.CASES[case]
     nodes = json.loads((LAYOUTS / "golden" / "dumps" / f"{dump}.json").read_text())
     expected = json.loads((LAYOUTS / "golden" / "expected" / f"{case}.json").read_text())
@@ -242,7 +88,7 @@ async def test_what_real_clients_wrote_is_read_as_expected(
             assert json.loads(msgspec.json.encode(found)) == expected
 
 
-async def test_a_change_is_told_in_milliseconds(alone: Ensemble, eventually: Any, figure: Note) -> None:
+async def test_a_change_is_told_in_milliseconds(alone: Ensemble, figure: Note) -> None:
     async with Writer(alone.hosts) as writer, watching(alone.hosts) as seen:
         await writer.put("/mesh")
         await eventually(lambda: seen.state is SourceState.SYNCED)
@@ -255,7 +101,7 @@ async def test_a_change_is_told_in_milliseconds(alone: Ensemble, eventually: Any
         figure("zookeeper: node created to group emitted, median of 20", f"{sorted(times)[10] * 1e3:.1f} ms")
 
 
-async def test_an_expired_session_loses_nothing(alone: Ensemble, eventually: Any) -> None:
+async def test_an_expired_session_loses_nothing(alone: Ensemble) -> None:
     async with Writer(alone.hosts) as writer, watching(alone.hosts) as seen:
         await writer.put("/mesh/orders/a", record("10.0.0.1"))
         await eventually(lambda: seen.count == 1)
@@ -278,7 +124,7 @@ async def test_an_expired_session_loses_nothing(alone: Ensemble, eventually: Any
         assert not seen.errors
 
 
-async def test_a_killed_leader_loses_nothing(three: Ensemble, eventually: Any, figure: Note) -> None:
+async def test_a_killed_leader_loses_nothing(three: Ensemble, figure: Note) -> None:
     async with Writer(three.hosts) as writer, watching(three.hosts) as seen:
         for number in range(20):
             await writer.put(f"/mesh/orders/{number}", record(f"10.0.0.{number}"))
@@ -299,7 +145,7 @@ async def test_a_killed_leader_loses_nothing(three: Ensemble, eventually: Any, f
         assert seen.fewest >= 20
 
 
-async def test_without_a_quorum_nothing_is_deleted(three: Ensemble, eventually: Any) -> None:
+async def test_without_a_quorum_nothing_is_deleted(three: Ensemble) -> None:
     async with Writer(three.hosts) as writer:
         for number in range(20):
             await writer.put(f"/mesh/orders/{number}", record(f"10.0.0.{number}"))
@@ -325,7 +171,7 @@ async def test_without_a_quorum_nothing_is_deleted(three: Ensemble, eventually: 
             assert seen.fewest >= 19
 
 
-async def test_a_frozen_server_is_left_for_another(three: Ensemble, eventually: Any, figure: Note) -> None:
+async def test_a_frozen_server_is_left_for_another(three: Ensemble, figure: Note) -> None:
     async with Writer(three.hosts) as writer, watching(three.hosts) as seen:
         await writer.put("/mesh/orders/a", record("10.0.0.1"))
         await eventually(lambda: seen.count == 1)
@@ -345,7 +191,7 @@ async def test_a_frozen_server_is_left_for_another(three: Ensemble, eventually: 
         assert seen.fewest >= 1
 
 
-async def test_everything_frozen_and_thawed_loses_nothing(alone: Ensemble, eventually: Any) -> None:
+async def test_everything_frozen_and_thawed_loses_nothing(alone: Ensemble) -> None:
     async with Writer(alone.hosts) as writer, watching(alone.hosts) as seen:
         for number in range(20):
             await writer.put(f"/mesh/orders/{number}", record(f"10.0.0.{number}"))
@@ -362,7 +208,7 @@ async def test_everything_frozen_and_thawed_loses_nothing(alone: Ensemble, event
         assert seen.fewest == 20
 
 
-async def test_a_wiped_server_is_trouble_until_it_is_filled_again(alone: Ensemble, eventually: Any) -> None:
+async def test_a_wiped_server_is_trouble_until_it_is_filled_again(alone: Ensemble) -> None:
     server = alone.servers[0]
     async with Writer(alone.hosts) as writer:
         for number in range(20):
@@ -388,9 +234,7 @@ async def test_a_wiped_server_is_trouble_until_it_is_filled_again(alone: Ensembl
         await eventually(lambda: seen.state is SourceState.SYNCED)
 
 
-async def test_twenty_thousand_children_of_one_node_are_read(
-    alone: Ensemble, eventually: Any, figure: Note
-) -> None:
+async def test_twenty_thousand_children_of_one_node_are_read(alone: Ensemble, figure: Note) -> None:
     async with Writer(alone.hosts) as writer:
         await writer.put("/mesh/orders")
         nodes = {
@@ -410,7 +254,7 @@ async def test_twenty_thousand_children_of_one_node_are_read(
             assert not seen.errors
 
 
-async def test_large_nodes_are_read_or_skipped(alone: Ensemble, eventually: Any) -> None:
+async def test_large_nodes_are_read_or_skipped(alone: Ensemble) -> None:
     async with Writer(alone.hosts) as writer:
         await writer.put("/mesh/orders/a", record("10.0.0.1"))
         for number in range(12):
@@ -442,7 +286,7 @@ async def test_wrong_credentials_are_said_and_take_nothing_away(
             await eventually(lambda: seen.count == 1)
 
 
-async def test_one_watch_for_each_node_does_as_well(alone: Ensemble, eventually: Any) -> None:
+async def test_one_watch_for_each_node_does_as_well(alone: Ensemble) -> None:
     async with Writer(alone.hosts) as writer:
         for number in range(300):
             await writer.put(f"/mesh/s{number % 30}/{number}", record(f"10.0.{number // 250}.{number % 250}"))

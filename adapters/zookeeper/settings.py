@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections.abc import Callable
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -110,7 +111,7 @@ class DigestAuth(StrictModel):
 
 
 class SaslAuth(StrictModel):
-    """SASL, for clusters that use Kerberos or DIGEST-MD5. Needs the package `pure-sasl` (and `kerberos`)."""
+    """SASL, for clusters that use Kerberos or DIGEST-MD5. Needs the extra `sasl`."""
 
     mechanism: Literal["DIGEST-MD5", "GSSAPI"] = "GSSAPI"
     """The mechanism. Default: GSSAPI, which takes the ticket of the process."""
@@ -193,6 +194,9 @@ class ZookeeperConfig(AdapterConfig):
                 raise
             text = f"sources {self.name}: kazoo is not installed; run: pip install 'meshbridge[zookeeper]'"
             raise ConfigError([text]) from error
+        if self.sasl and find_spec("puresasl") is None:
+            text = f"sources {self.name}: SASL needs pure-sasl; run: pip install 'meshbridge[sasl]'"
+            raise ConfigError([text])
         return ZooKeeperAdapter(self, context)
 
 

@@ -64,13 +64,17 @@ class Mirror:
             self._root = _with_node(self._root, node)
             return
         above, _, name = path.rpartition("/")
+        self.put_child(above, name, node)
+
+    def put_child(self, above: str, name: str, node: Node) -> None:
+        """Set a node below another one; those above exist from now on."""
         if self._last is None or self._last[0] != above:
             self._last = above, self._directory(above)
         siblings = self._last[1].children
         present = siblings.get(name)
         siblings[name] = node if present is None else _with_node(present, node)
         if present is None:
-            self._own(path)
+            self._own(join(above, name) if self._owner else "")
 
     def drop(self, path: str) -> None:
         """Remove a node and all below it."""

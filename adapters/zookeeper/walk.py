@@ -9,6 +9,9 @@ from meshbridge.adapters.zookeeper.tree import BARE, Differences, Mirror
 
 _SAMPLE_LEVEL = 400
 """Nodes of one level that are enough to recognise a layout."""
+_AT_ONCE = 1000
+"""Nodes of one level that are read, with all below them, before the next: paths are many times as large as
+what is kept of them."""
 _UNREADABLE = Node(b"", is_readable=False)
 _SYSTEM = "zookeeper"
 """ZooKeeper's own node below "/"."""
@@ -120,10 +123,15 @@ class Walk:
             found.put += [(path, node) for path in fresh.below(start) if (node := fresh.node(path))]
 
     async def _descend(self, starts: Iterable[str], mirror: Mirror) -> None:
-        level = list(starts)
-        while level:
+        waiting = [list(starts)]
+        while waiting:
+            level = waiting.pop()
+            if len(level) > _AT_ONCE:
+                waiting.append(level[_AT_ONCE:])
+                del level[_AT_ONCE:]
             to_list = await self._read_level(level, mirror)
-            level = await self._list_level(to_list, mirror)
+            if below := await self._list_level(to_list, mirror):
+                waiting.append(below)
 
     async def _read_level(self, level: Sequence[str], mirror: Mirror) -> list[str]:
         """Put the nodes of one level into the mirror and return which may have children."""
@@ -146,7 +154,7 @@ class Walk:
         return [path for path in to_list if self._wanted.leads(path)]
 
     async def _list_level(self, to_list: Sequence[str], mirror: Mirror) -> list[str]:
-        """List children and return those that the layout covers."""
+        """List children, put those into the mirror that only have to exist, and return the others."""
         below: list[str] = []
         listings = await self._session.children([self.absolute(path) for path in to_list])
         for path, names in zip(to_list, listings, strict=True):
@@ -157,7 +165,14 @@ class Walk:
                 mirror.unlisted(path)
             else:
                 chosen = sorted(names)[:SAMPLE_CHILDREN] if self._is_sample else names
-                below += [child for name in chosen if self._covers(child := join(path, name))]
+                for name in chosen:
+                    child = join(path, name)
+                    if not self._covers(child):
+                        continue
+                    if self._wanted.needs(child) or self._wanted.leads(child):
+                        below.append(child)
+                    else:
+                        mirror.put_child(path, name, BARE)
         return below[:_SAMPLE_LEVEL] if self._is_sample else below
 
     def _node(self, path: str, content: Content | Refusal) -> Node:

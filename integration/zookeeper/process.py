@@ -11,9 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from integration.processes import dies_with_us, end, eventually, free_ports
 
-JARS = [Path("/usr/share/java", name) for name in ("zookeeper.jar", "slf4j-simple.jar", "servlet-api.jar")]
+JARS = tuple(
+    Path("/usr/share/java", name) for name in ("zookeeper.jar", "slf4j-simple.jar", "servlet-api.jar")
+)
+NETTY = tuple(Path("/usr/share/java", name) for name in ("netty-codec.jar", "netty-resolver.jar"))
+"""What the server needs besides to speak TLS; the package depends on it, its class path lacks it."""
 PACKAGES = ("zookeeper", "libslf4j-java", "libservlet-api-java", "default-jre-headless")
 _JAVA = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 _MAIN = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -33,35 +39,48 @@ def _is_there() -> bool:
     return shutil.which("java") is not None and all(jar.exists() for jar in JARS)
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """What is special about a server."""
+
+    settings: str = ""
+    """Lines for zoo.cfg."""
+    properties: tuple[str, ...] = ()
+    """Java's system properties, `name=value`."""
+    jars: tuple[Path, ...] = JARS
+    """Its program: another version than the machine's own."""
+    address: str = "127.0.0.1"
+    """Where clients find it."""
+    listen: str = "127.0.0.1"
+    """Where it listens."""
+    prefix: tuple[str, ...] = ()
+    """What to put before its command."""
+
+
 class Server:
     """One server process. It keeps its data and its port over restarts."""
 
-    def __init__(self, folder: Path, port: int, extra: str = "", properties: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, port: int, kind: Kind) -> None:
         self.port = port
         self.folder = folder
-        self._properties = properties
+        self._kind = kind
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "zoo.cfg").write_text(
             f"tickTime=200\ninitLimit=20\nsyncLimit=10\ndataDir={folder}\nclientPort={port}\n"
-            "clientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
-            f"maxClientCnxns=0\n{extra}"
+            f"clientPortAddress={kind.listen}\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
+            f"maxClientCnxns=0\n{kind.settings}"
         )
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it; it may not serve yet."""
-        classes = ":".join(map(str, JARS))
+        classes = ":".join(map(str, self._kind.jars))
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *dies_with_us(),
+                *self._kind.prefix,
                 *("java", *_JAVA, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
-                *(
-                    *(f"-D{text}" for text in self._properties),
-                    "-cp",
-                    classes,
-                    _MAIN,
-                    str(self.folder / "zoo.cfg"),
-                ),
+                *(f"-D{text}" for text in self._kind.properties),
+                *("-cp", classes, _MAIN, str(self.folder / "zoo.cfg")),
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
             )
@@ -96,7 +115,7 @@ class Server:
     def _mode(self) -> str:
         answer = b""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with socket.create_connection((self._kind.address, self.port), timeout=1) as connection:
                 connection.sendall(b"srvr")
                 while chunk := connection.recv(4096):
                     answer += chunk
@@ -116,17 +135,18 @@ class Server:
 class Ensemble:
     """One server or several; runs for as long as `async with` lasts."""
 
-    def __init__(self, folder: Path, size: int = 1, properties: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, size: int = 1, kind: Kind | None = None) -> None:
+        self._kind = kind = kind or Kind()
         clients = free_ports(3 * size)
-        extra = "".join(
+        quorum = "".join(
             f"server.{number}=127.0.0.1:{clients[size + 2 * number - 2]}:{clients[size + 2 * number - 1]}\n"
             for number in range(1, size + 1)
         )
         # Without local sessions a server that is cut off takes no new client, not even to read.
-        extra += "localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n"
+        quorum += "localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n"
+        special = msgspec.structs.replace(kind, settings=kind.settings + (quorum if size > 1 else ""))
         self.servers = [
-            Server(folder / f"zk{number + 1}", clients[number], extra if size > 1 else "", properties)
-            for number in range(size)
+            Server(folder / f"zk{number + 1}", clients[number], special) for number in range(size)
         ]
         if size > 1:
             for number, server in enumerate(self.servers, start=1):
@@ -136,7 +156,7 @@ class Ensemble:
     @property
     def hosts(self) -> str:
         """Where clients connect to."""
-        return ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        return ",".join(f"{self._kind.address}:{server.port}" for server in self.servers)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

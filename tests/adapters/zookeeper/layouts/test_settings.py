@@ -114,3 +114,13 @@ def test_a_bug_in_the_adapter_is_not_taken_for_a_missing_library(monkeypatch: py
 
     with pytest.raises(ModuleNotFoundError):
         config().build(AdapterContext("zk"))
+
+
+def test_sasl_without_its_package_is_an_error_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "puresasl", None)
+    config = ZookeeperConfig.model_validate(
+        {"name": "zk", "hosts": "zk1:2181", "roots": [{"path": "/dubbo"}], "sasl": {}}
+    )
+
+    with pytest.raises(ConfigError, match=r"meshbridge\[sasl\]"):
+        config.build(AdapterContext("zk"))
