@@ -4,11 +4,13 @@
 
 | figure | floor |
 |---|---|
-| load: run() to the first FullSync, 2,000 services of 10 | bulk reads of the same nodes, nothing else |
+| load: run() to the first FullSync, 2,000 services of 10 | bulk reads of the same nodes and lists alone |
 | mirror: the same to the mirror filled, before a layout looks at it | the same |
-| event: node created to its group emitted, p50 | the same to a DataWatch/ChildrenWatch callback of kazoo |
-| flood: 1,000 changes a second, lag of the last second against the first | - |
-| memory: resident after the load, per instance | - |
+| event: node created to its group emitted, p50 | the same to a ChildrenWatch callback of kazoo |
+| flood: 1,000 changes a second, lag of the last fifth of the time against the first | - |
+| memory: resident after the load, per instance, above that of an adapter with an empty root | - |
+
+Of Dubbo's providers the adapter reads the names alone; "names" is the floor of just that.
 
 It starts ZooKeeper as the tests of integration/ do; without one it says so and exits with 75.
 """
@@ -41,7 +43,7 @@ from meshbridge.adapters.zookeeper.walk import Walk
 from meshbridge.schemas.registry import FullSync, SourceEvent, SourceReport
 
 SERVICES, INSTANCES = 2_000, 10
-RUNS = 3
+RUNS = 5
 
 
 def dubbo_nodes(services: int) -> dict[str, bytes]:
@@ -135,32 +137,31 @@ async def load(hosts: str, root: Mapping[str, object]) -> float:
     return took
 
 
-async def bare(hosts: str, root: Mapping[str, object], levels: list[list[str]]) -> float:
-    """Return the seconds that connecting and reading the same nodes in bulk takes."""
-    config = config_of(hosts, root)
+async def bare(hosts: str, nodes: Mapping[str, bytes], *, data: bool) -> float:
+    """Return the seconds that connecting and reading the same nodes in bulk takes.
+
+    Args:
+        hosts: the servers.
+        nodes: the nodes; children of all but the deepest are listed.
+        data: whether all nodes are read, not only listed.
+    """
+    config = config_of(hosts, ROOTS["dubbo"])
     session = KazooSession("bench", lambda: endpoint(config), time.monotonic)
+    depths: dict[int, list[str]] = {}
+    for path in nodes:
+        depths.setdefault(path.count("/"), []).append(path)
     gc.collect()
     started = time.perf_counter()
     await session.open()
     client = session._client
-    for operation, paths in zip(
-        (wire.GET_CHILDREN, wire.GET_CHILDREN, wire.GET_DATA, wire.GET_CHILDREN), levels, strict=True
-    ):
-        for batch in wire.batches(paths):
-            await client.request(wire.MultiRead(operation, batch))
+    for depth in sorted(depths):
+        operations = [wire.GET_DATA] * data + [wire.GET_CHILDREN] * (depth < max(depths))
+        for operation in operations:
+            for batch in wire.batches(depths[depth]):
+                await client.request(wire.MultiRead(operation, batch))
     took = time.perf_counter() - started
     session.close()
     return took
-
-
-def levels_of(layout: str, nodes: Mapping[str, bytes]) -> list[list[str]]:
-    """Return what must be listed, listed, read, listed to know the nodes."""
-    depths: dict[int, list[str]] = {}
-    for path in nodes:
-        depths.setdefault(path.count("/"), []).append(path)
-    if layout == "dubbo":
-        return [depths[1], depths[2], [], depths[3]]
-    return [depths[1], depths[2], depths[2] + depths[3], []]
 
 
 async def latencies(hosts: str, writer: Writer, count: int) -> tuple[float, float]:
@@ -259,6 +260,8 @@ async def memory_of(hosts: str, layout: str, instances: int) -> float:
 
 async def memory(hosts: str, root: Mapping[str, object], instances: int) -> float:
     """Return the bytes per instance that a synced adapter holds, its groups included."""
+    empty = Watching(config_of(hosts, {"path": "/empty", "layout": "json"}))
+    await empty.synced.wait()
     gc.collect()
     before = resident()
     watching = Watching(config_of(hosts, root))
@@ -268,7 +271,18 @@ async def memory(hosts: str, root: Mapping[str, object], instances: int) -> floa
     gc.collect()
     after = resident()
     await watching.stop()
+    await empty.stop()
     return (after - before) / instances
+
+
+async def rounds(hosts: str, layout: str, nodes: Mapping[str, bytes]) -> dict[str, float]:
+    """Return the seconds of one round of loads and of their floors, one right after the other."""
+    return {
+        "names": await bare(hosts, nodes, data=False),
+        "bare": await bare(hosts, nodes, data=True),
+        "mirror": await mirror(hosts, ROOTS[layout]),
+        "load": await load(hosts, ROOTS[layout]),
+    }
 
 
 async def measure(quick: bool) -> dict[str, Any]:
@@ -277,20 +291,20 @@ async def measure(quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         async with Ensemble(Path(folder)) as ensemble, Writer(ensemble.hosts) as writer:
             hosts = ensemble.hosts
+            await writer.put("/empty")
             nodes = {"dubbo": dubbo_nodes(services), "curator": curator_nodes(services)}
             for layout, made in nodes.items():
                 await writer.put_many(made)
                 figures[f"{layout}: bytes per instance"] = await memory_of(
                     hosts, layout, services * INSTANCES
                 )
-                floors = [await bare(hosts, ROOTS[layout], levels_of(layout, made)) for _ in range(RUNS)]
-                loads = [await load(hosts, ROOTS[layout]) for _ in range(RUNS)]
-                mirrors = [await mirror(hosts, ROOTS[layout]) for _ in range(RUNS)]
-                floor, took = statistics.median(floors), statistics.median(loads)
-                figures[f"{layout}: load s"] = took
-                figures[f"{layout}: bare reads s"] = floor
-                figures[f"{layout}: mirror ratio"] = statistics.median(mirrors) / floor
-                figures[f"{layout}: load ratio"] = took / floor
+                runs = [await rounds(hosts, layout, made) for _ in range(RUNS)]
+                middle = {what: statistics.median(run[what] for run in runs) for what in runs[0]}
+                floor = middle["bare"]
+                figures |= {f"{layout}: {what} s": value for what, value in middle.items()}
+                figures[f"{layout}: mirror ratio"] = middle["mirror"] / floor
+                figures[f"{layout}: load ratio"] = middle["load"] / floor
+                figures[f"{layout}: load ratio, to names"] = middle["load"] / middle["names"]
             event, floor = await latencies(hosts, writer, 30 if quick else 200)
             figures |= {"event p50 ms": event, "kazoo's watch p50 ms": floor, "event ratio": event / floor}
             await writer.put_many({f"/services/shop-{number}/flood": b"" for number in range(200)})

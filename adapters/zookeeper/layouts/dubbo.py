@@ -60,7 +60,8 @@ class Dubbo(Layout):
 
     @override
     def leads(self, path: str) -> bool:
-        return self._paths.place(path).what is What.DIRECTORY
+        is_left_out = self._paths.holds(path)[0] is What.CONSUMER and not self._options.consumers
+        return self._paths.place(path).what is What.DIRECTORY and not is_left_out
 
     @override
     def owner(self, path: str) -> str:
@@ -80,7 +81,8 @@ class Dubbo(Layout):
             return self._of_interface(place.subject, tree)
         if place.what is What.RULE:
             return self._of_rule(place.subject, tree)
-        return ()
+        what, interface = self._paths.holds(path)
+        return self._of_interface(interface, tree) if what is What.CONSUMER else ()
 
     @override
     def group(
@@ -190,11 +192,18 @@ class Dubbo(Layout):
                 usual = dubbo_url.usual(name)
                 if self._provider_service(interface, name, usual) == found.service:
                     found.provider(directory, interface, name, usual)
-            for category in ("routers", "consumers"):
-                found.bystanders(category, tree.children(self._paths.category(directory, category)))
+            self._gather_bystanders(directory, tree, found)
         for application in self._applications.of_interface(interface, tree):
             for process in self._applications.processes(application, tree):
                 self._gather_exports(interface, process, tree, found)
+
+    def _gather_bystanders(self, directory: str, tree: Tree, found: Gathering) -> None:
+        found.bystanders("routers", tree.children(self._paths.category(directory, "routers")))
+        consumers = self._paths.category(directory, "consumers")
+        if self._options.consumers:
+            found.bystanders("consumers", tree.children(consumers))
+        elif tree.node(consumers):
+            found.aside("consumers", "they are no providers; `dubbo.consumers: true` counts them")
 
     def _gather_exports(self, interface: str, process: Process, tree: Tree, found: Gathering) -> None:
         try:
@@ -213,11 +222,15 @@ class Dubbo(Layout):
                     found.unknown(process, process.problem)
 
     def _gather_application(self, application: str, tree: Tree, found: Gathering) -> None:
+        directories: set[str] = set()
         for path in sorted(tree.paths(application)):
             place = self._paths.place(path)
             if place.what is What.PROVIDER:
                 directory = leaf(parent(parent(path)))
+                directories.add(directory)
                 found.provider(directory, place.subject, place.name, dubbo_url.usual(place.name))
+        for directory in sorted(directories):
+            self._gather_bystanders(directory, tree, found)
         for process in self._applications.processes(application, tree):
             found.process(process)
 

@@ -80,6 +80,10 @@ class Gathering:
         """Count what is registered with an interface without being a provider."""
         self._bystanders[category] += sum(not name.startswith("empty") for name in names)
 
+    def aside(self, record: str, reason: str) -> None:
+        """Note what is worth a word beside providers."""
+        self._asides.append(Note(record, reason))
+
     def exported(self, process: Process, items: Iterable[Exported]) -> None:
         """Take what a process exports, unless its interface says so, too."""
         if process.found is None:
@@ -95,7 +99,7 @@ class Gathering:
         self._note_places()
         silent = process.keeps_to_itself and process.found.revision != NO_REVISION
         if silent and (process.found.address, process.application) not in self._applications:
-            self._asides.append(Note(process.record, "it tells its interfaces only to those who ask it"))
+            self.aside(process.record, "it tells its interfaces only to those who ask it")
 
     def process(self, process: Process) -> None:
         """Take a whole process, with the ports that no interface tells of."""

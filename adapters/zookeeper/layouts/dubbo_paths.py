@@ -105,6 +105,10 @@ class DubboPaths:
         known = self._records(above)
         return Place(known[0], known[1], name) if known else self._place(path)
 
+    def holds(self, directory: str) -> tuple[What, str]:
+        """Return what the children of a category are and of which interface, `NOTHING` for any other node."""
+        return self._records(directory) or (What.NOTHING, "")
+
     def _records_in(self, directory: str) -> tuple[What, str] | None:
         """Return what the children of a category of an interface are, None for any other directory."""
         inside = _below(self.interfaces, directory) or []

@@ -31,7 +31,8 @@ class DubboOptions(StrictModel):
     """Whether each protocol of an interface is a service of its own, named `{interface}...{protocol}`.
     Default: no."""
     consumers: bool = False
-    """Whether consumers are read, too, to show how many an interface has. Default: no, they can be many."""
+    """Whether consumers are read, too, to show how many an interface has. Default: no, they can be many;
+    that there are some is noted."""
     config_group: str = Field(default="dubbo", pattern=r"^[^/]+$")
     """Node below `config` that holds the rules of the config center. Default: dubbo."""
 

@@ -601,3 +601,32 @@ def test_a_rule_for_one_host_is_not_for_its_neighbours(grow: Grow) -> None:
     group = layout.group("zk", X, grow(layout, {provider(url): "" for url in urls} | {rule: ""}))
 
     assert [found.weight for found in group.instances] == [100, 5, 100]
+
+
+@pytest.mark.parametrize("grouping", ["interface", "application"])
+def test_that_there_are_consumers_is_noted_where_they_are_not_counted(grouping: str, grow: Grow) -> None:
+    layout = dubbo(grouping=grouping)
+    nodes = {provider("dubbo://10.4.0.7:20880/x?application=a"): "", f"{X}/consumers": ""}
+    group = layout.group("zk", "a" if grouping == "application" else X, grow(layout, nodes))
+
+    assert [note.record for note in group.notes] == ["consumers"]
+    assert not layout.leads(f"{X}/consumers"), "their names need not be read"
+
+
+def test_the_first_consumer_touches_its_interface(grow: Grow) -> None:
+    layout = dubbo()
+    tree = grow(layout, {provider("dubbo://10.4.0.7:20880/x"): "", f"{X}/consumers": ""})
+
+    assert layout.services(f"{X}/consumers", tree) == {X}
+    assert layout.services(f"{X}/providers", tree) == ()
+
+
+def test_an_applications_routers_are_counted(grow: Grow) -> None:
+    layout = dubbo(grouping="application")
+    nodes = {
+        provider("dubbo://10.4.0.7:20880/x?application=a"): "",
+        at("routers", "condition://0.0.0.0/x?a=b"): "",
+    }
+    group = layout.group("zk", "a", grow(layout, nodes))
+
+    assert [note.reason for note in group.notes] == ["routing rules of Dubbo (1) are left to its consumers"]
