@@ -1,12 +1,13 @@
 """Ways to reach a real Consul: TLS, client certificates, unix sockets, several agents and datacenters."""
 
+import os
 from pathlib import Path
 
 import pytest
 import trustme
 
 from integration.consul.agents import Agent
-from integration.consul.fetch import PACKAGED
+from integration.consul.fetch import BUILT, PACKAGED, binary
 from integration.consul.watching import ADDRESSES, config_for, fill, started, watching
 from integration.processes import eventually as until
 from integration.processes import free_ports, stays
@@ -107,6 +108,34 @@ async def test_each_datacenter_fails_alone(version: str, tmp_path: Path) -> None
             await far.deregister("orders", GONE)
             await there.holds("orders", LEFT, within=60)
             assert there.held["payments"] == LEFT
+
+
+async def test_services_of_a_peer_are_followed_and_outlive_it(tmp_path: Path) -> None:
+    if not os.access(binary(BUILT), os.X_OK):
+        pytest.skip(f"{binary(BUILT)} is missing; `python integration/consul/fetch.py` gets it")
+    ports = [{"grpc_tls": port} for port in free_ports(2)]
+    settings = {"connect": {"enabled": True}, "peering": {"enabled": True}}
+    async with (
+        Agent(BUILT, tmp_path, "far1", ports=ports[0], **settings) as far,
+        Agent(BUILT, tmp_path, "near1", datacenter="dc2", ports=ports[1], **settings) as near,
+    ):
+        await fill(far)
+        made = await far.call("POST", "/v1/peering/token", {"PeerName": "near"})
+        token = {"PeerName": "far", "PeeringToken": made["PeeringToken"]}
+        await near.call("POST", "/v1/peering/establish", token)
+        exported = [{"Name": "*", "Consumers": [{"Peer": "near"}]}]
+        entry = {"Kind": "exported-services", "Name": "default", "Services": exported}
+        await far.call("PUT", "/v1/config", entry)
+        async with watching(config_for(near, peers=["far"])) as watch:
+            assert dict(watch.instances["orders"][0].metadata)["consul-peer"] == "far"
+            await far.deregister("orders", GONE)
+            await watch.holds("orders", LEFT)
+            await far.register("new", GONE)
+            await watch.holds("new", {GONE})
+
+            before = dict(watch.held)
+            await far.kill()
+            assert await stays(lambda: _same(watch.held, before), 3)
 
 
 async def _lists_both(agent: Agent) -> bool:

@@ -15,6 +15,9 @@ NODES = "/v1/catalog/nodes"
 CRITICAL = "/v1/health/state/critical"
 WARNING = "/v1/health/state/warning"
 
+_PEER_WAIT = 5.0
+"""Seconds after which the services imported from a peer are asked for again."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -74,9 +77,21 @@ class Client:
 
     async def read_list(self, path: str, *, index: int = 0, is_plain: bool = False) -> Reply:
         """Return one of the lists that tell of changes; arguments and errors as for `service`."""
+        if path == SERVICES and (peer := self._config.scope.peer):
+            # The catalog lists local services whatever peer is asked for. The leader alone knows the imported
+            # ones, and wakes nobody when they change.
+            return await self._read(f"/v1/peering/{peer}", {}, index, is_plain=True, longest=_PEER_WAIT)
         return await self._read(path, {}, index, is_plain=is_plain)
 
-    async def _read(self, path: str, more: Mapping[str, str], index: int, *, is_plain: bool) -> Reply:
+    async def _read(
+        self,
+        path: str,
+        more: Mapping[str, str],
+        index: int,
+        *,
+        is_plain: bool,
+        longest: float = float("inf"),
+    ) -> Reply:
         config = self._config
         params: dict[str, object] = {**config.scope.parameters, **more}
         timeout = config.timeout
@@ -84,7 +99,7 @@ class Client:
             params["stale"] = ""
         if index:
             # The server adds up to a sixteenth at random; so do we, so that replicas spread out.
-            wait = config.wait * random.uniform(0.9375, 1.0)  # noqa: S311 - no secret
+            wait = min(config.wait, longest) * random.uniform(0.9375, 1.0)  # noqa: S311 - no secret
             params |= {"index": index, "wait": f"{int(wait * 1000)}ms"}
             timeout += config.wait * 17 / 16
         metrics = self._context.metrics

@@ -121,11 +121,19 @@ class Intake:
         try:
             has_nodes = bool(lists.parse_nodes(nodes.body))
             return Overview(
-                lists.parse_catalog(services.body), has_nodes, services.standing.is_filtered, asked
+                self.parse_catalog(services.body), has_nodes, services.standing.is_filtered, asked
             )
         except PayloadError as error:
             self._context.metrics.error("payload")
             raise Failure("payload", str(error)) from error
+
+    def parse_catalog(self, body: bytes) -> lists.Catalog:
+        """Return the services that there are.
+
+        Raises:
+            PayloadError: the answer doesn't tell.
+        """
+        return (lists.parse_imported if self._config.scope.peer else lists.parse_catalog)(body)
 
     def _is_current(self, known: Overview, since: float) -> bool:
         # That nothing can be seen may be a little old: believing it too long removes nothing.

@@ -22,6 +22,18 @@ _nodes = msgspec.json.Decoder(list[NodeAddress])
 _checks = msgspec.json.Decoder(list[Check])
 
 
+class _Stream(msgspec.Struct):
+    imported: list[str] | None = msgspec.field(name="ImportedServices", default=None)
+
+
+class _Peering(msgspec.Struct):
+    state: str = msgspec.field(name="State", default="")
+    stream: _Stream = msgspec.field(name="StreamStatus", default_factory=_Stream)
+
+
+_peering = msgspec.json.Decoder(_Peering)
+
+
 class FailingCheck(NamedTuple):
     """What tells a check in a state list from the others; its output doesn't."""
 
@@ -43,6 +55,22 @@ def parse_catalog(body: bytes) -> Catalog:
         raise PayloadError("catalog/services", f"not usable: {error}") from error
     found.pop("", None)
     return found
+
+
+def parse_imported(body: bytes) -> Catalog:
+    """Return the services imported from a peer, by `/v1/peering/NAME`.
+
+    Raises:
+        PayloadError: it is no peering, or none whose services are known yet.
+    """
+    try:
+        found = _peering.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadError("peering", f"not usable: {error}") from error
+    names = found.stream.imported or ()
+    if not names and found.state != "ACTIVE":  # A new leader knows none until the peer has told it.
+        raise PayloadError("peering", f"it is {found.state or 'unknown'} and lists no services")
+    return dict.fromkeys(names)
 
 
 def parse_nodes(body: bytes) -> Nodes:

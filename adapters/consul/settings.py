@@ -46,7 +46,8 @@ class ConsulConfig(AdapterConfig):
     partition: Part | Literal[""] = ""
     """Admin partition (Consul Enterprise). Default: none is asked for."""
     peers: list[Part] = Field(default_factory=list)
-    """Cluster peers whose imported services to watch, each a failure domain. Default: local services."""
+    """Cluster peers whose imported services to watch, each a failure domain. The token needs `peering:read`.
+    Default: local services."""
     services: list[str] = Field(default_factory=list)
     """Names of services to watch, with wildcards `*`, `?`, `[...]`. Default: all."""
     exclude_services: list[str] = Field(default_factory=lambda: ["consul"])

@@ -185,7 +185,7 @@ class Watch:
         }
 
     def _take_catalog(self, _path: str, body: bytes) -> set[str]:
-        before, self._catalog = self._catalog, lists.parse_catalog(body)
+        before, self._catalog = self._catalog, self._intake.parse_catalog(body)
         self._intake.note_catalog(self._catalog)
         if before.keys() != self._catalog.keys():
             config = self._config

@@ -8,7 +8,7 @@
 |---|---|
 | first read of everything to the FullSync | a bare sweep, 8 at a time, decoded with the same JSON library |
 | one change of a hot service to its event, p50 | a bare waiting query for that service |
-| the server's CPU while nothing changes | - |
+| the server's CPU while nothing changes | the same without us: a large Consul is never quite idle |
 | most connections at once | the budget |
 """
 
@@ -20,7 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -35,7 +36,8 @@ from meshbridge.schemas.registry import FullSync, GroupUpdate, SourceEvent
 CHANGES = 60
 BATCH = 20
 """Registrations in one transaction: a node, a service and a check each."""
-IDLE = 20.0
+IDLE, WINDOWS, ROUNDS = 15.0, 2, 2
+"""Seconds of a window, windows in a row with us and without, and how often."""
 PARALLEL = 8
 
 
@@ -116,9 +118,16 @@ class Adapter:
         self.synced = asyncio.Event()
         self.updates: asyncio.Queue[tuple[str, float]] = asyncio.Queue()
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        await self._adapter.run(self._emit)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch, from the first FullSync on."""
+        task = asyncio.create_task(self._adapter.run(self._emit))
+        try:
+            await self.synced.wait()
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _emit(self, event: SourceEvent) -> None:
         if isinstance(event, FullSync):
@@ -158,42 +167,62 @@ async def measure(version: str, services: int, instances: int, connections: int)
                 loads.append(await first_read(agent, connections))
             figures |= {"load": statistics.median(loads), "load_floor": statistics.median(floors)}
             figures["change_floor"] = await bare_wait(agent, change)
-            adapter = Adapter(agent, connections)
-            task = asyncio.create_task(adapter.run())
-            await adapter.synced.wait()
-            await change(-1)
-            await adapter.updates.get()
-            await asyncio.sleep(2)
-            seen = []
-            for number in range(CHANGES):
-                started = time.perf_counter()
-                await change(number)
-                seen.append((await adapter.updates.get())[1] - started)
-                await asyncio.sleep(0.3)
-            figures["change"] = statistics.median(seen)
-            figures["connections"] = connections_to(agent)
-            await asyncio.sleep(15)  # For what the changes left to be read.
+            watching = asyncio.create_task(most_connections(agent, most := [0]))
+            figures["change"] = await hot_change(agent, connections, change)
+            figures |= await idle(agent, connections)
+            watching.cancel()
+            await asyncio.wait([watching])
+            figures["connections"] = most[0]
+    return figures
+
+
+async def most_connections(agent: Agent, most: list[int]) -> None:
+    """Keep the most connections that were open at once, until cancelled."""
+    while True:
+        most[0] = max(most[0], connections_to(agent))
+        await asyncio.sleep(0.25)
+
+
+async def hot_change(agent: Agent, connections: int, change: Callable[[int], Awaitable[None]]) -> float:
+    """Return the median seconds from a change of a service that is waited for to its event."""
+    adapter = Adapter(agent, connections)
+    seen = []
+    async with adapter.running():
+        await change(-1)
+        await adapter.updates.get()
+        await asyncio.sleep(2)
+        for number in range(CHANGES):
+            started = time.perf_counter()
+            await change(number)
+            seen.append((await adapter.updates.get())[1] - started)
+            await asyncio.sleep(0.3)
+    return statistics.median(seen)
+
+
+async def idle(agent: Agent, connections: int) -> dict[str, float]:
+    """Return the server's share of a core while nothing changes, with us and without, in turn."""
+    found: dict[str, list[float]] = {"idle": [], "idle_floor": []}
+
+    async def look(name: str) -> None:
+        await asyncio.sleep(5)  # For what the server has to clear up.
+        for _ in range(WINDOWS):
             before, at = cpu_seconds(agent.pid), time.monotonic()
             await asyncio.sleep(IDLE)
-            figures["idle"] = (cpu_seconds(agent.pid) - before) / (time.monotonic() - at)
-            task.cancel()
-            await asyncio.wait([task])
-            before, at = cpu_seconds(agent.pid), time.monotonic()
-            await asyncio.sleep(IDLE / 2)
-            figures["idle_floor"] = (cpu_seconds(agent.pid) - before) / (time.monotonic() - at)
-    return figures
+            found[name].append((cpu_seconds(agent.pid) - before) / (time.monotonic() - at))
+
+    for _ in range(ROUNDS):
+        await look("idle_floor")
+        async with Adapter(agent, connections).running():
+            await look("idle")
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 async def first_read(agent: Agent, connections: int) -> float:
     """Return the seconds from the start of an adapter to its FullSync."""
     adapter = Adapter(agent, connections)
     started = time.perf_counter()
-    task = asyncio.create_task(adapter.run())
-    await adapter.synced.wait()
-    took = time.perf_counter() - started
-    task.cancel()
-    await asyncio.wait([task])
-    return took
+    async with adapter.running():
+        return time.perf_counter() - started
 
 
 def main() -> None:
@@ -211,7 +240,8 @@ def main() -> None:
     for name, unit, factor in (("load", "s", 1.0), ("change", "ms", 1e3)):
         measured, floor = found[name] * factor, found[f"{name}_floor"] * factor
         print(f"{name}: {measured:.2f} {unit}, floor {floor:.2f} {unit}, ratio {measured / floor:.2f}\n")
-    print(f"idle: {found['idle']:.2%} of a core, without us {found['idle_floor']:.2%}\n")
+    ours = found["idle"] - found["idle_floor"]
+    print(f"idle: {found['idle']:.2%} of a core, without us {found['idle_floor']:.2%}, ours {ours:.2%}\n")
     print(f"connections: {int(found['connections'])} of {given.connections}\n")
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -36,6 +36,7 @@ class FakeConsul:
         }
         self.statuses: dict[str, list[dict[str, str]]] = {}
         self.is_reversed = False
+        self.peering = "ACTIVE"
         self.tokens: set[str] = set()
         """Tokens that are good; none: all are."""
         self.hides: Callable[[str], bool] = lambda _service: False
@@ -209,6 +210,8 @@ class FakeConsul:
         is_hiding = len(shown) < len(self.services)
         if path == "/v1/catalog/services":
             return {name: self._tags(found) for name, found in self._order(shown.items())}, is_hiding
+        if path.startswith("/v1/peering/"):
+            return {"State": self.peering, "StreamStatus": {"ImportedServices": sorted(shown)}}, is_hiding
         if path == "/v1/catalog/nodes":
             return self._order(
                 [] if self.hides("consul") and self.hides("nodes") else self.nodes.values()

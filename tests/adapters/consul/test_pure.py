@@ -147,3 +147,19 @@ def test_a_check_of_a_node_touches_the_node_and_output_touches_nothing() -> None
 def test_a_list_of_another_shape_is_refused(parse: object, body: bytes) -> None:
     with pytest.raises(PayloadError):
         parse(body)
+
+
+def test_a_peering_lists_what_it_imports() -> None:
+    body = b'{"State": "FAILING", "StreamStatus": {"ImportedServices": ["a", "b"]}}'
+
+    assert lists.parse_imported(body).keys() == {"a", "b"}
+    assert lists.parse_imported(b'{"State": "ACTIVE", "StreamStatus": {"ImportedServices": null}}') == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b"<", b'{"State": "PENDING", "StreamStatus": {}}', b'{"StreamStatus": {"ImportedServices": []}}'],
+)
+def test_a_peering_that_does_not_know_its_services_is_no_empty_one(body: bytes) -> None:
+    with pytest.raises(PayloadError):
+        lists.parse_imported(body)

@@ -243,3 +243,20 @@ async def test_an_idle_registry_is_left_alone(fake: Any, watch: Any, eventually:
     await asyncio.sleep(0.5)  # What must not happen can't be waited for.
 
     assert len(fake.requests) == asked
+
+
+async def test_services_of_a_peer_come_and_go_with_what_it_exports(
+    fake: Any, watch: Any, eventually: Any
+) -> None:
+    await fake.register("shop", A)
+    fake.peering = "FAILING"
+    seen = watch(fake, peers=["far"])
+    await eventually(lambda: seen.addresses("shop") == {A})
+
+    await fake.register("new", A)
+    await eventually(lambda: seen.addresses("new") == {A})
+    await fake.deregister("shop", A)
+    await eventually(lambda: seen.addresses("shop") == set())
+
+    assert "/v1/catalog/services" not in {path for path, _ in fake.requests}
+    assert all(query["peer"] == "far" for _, query in fake.requests)
