@@ -13,7 +13,8 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from meshbridge.mcp import codec
-from meshbridge.mcp.view import EVERYTHING, Answer, Framed, Scopes, View
+from meshbridge.mcp.content import Framed
+from meshbridge.mcp.view import EVERYTHING, Answer, Scopes, View
 from meshbridge.schemas.resource import EMPTY_SNAPSHOT, Publication, Resource, diff
 
 _SLICE = 500

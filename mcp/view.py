@@ -11,11 +11,9 @@ from itertools import takewhile
 import msgspec
 
 from meshbridge.mcp.codec import SOTW, Form, Part
+from meshbridge.mcp.content import Content, Framed
 from meshbridge.schemas.resource import EMPTY_COLLECTION, Kind, ResourceKey
 
-_MODULUS = 1 << 128
-_MIN_GONE = 1000
-"""So many removed names are remembered at least; at most, as many as there are resources."""
 _MAX_RECENT = 512
 """How far back the times of registry events are known, for measuring how long changes take."""
 _MAX_SHARED = 6
@@ -53,75 +51,13 @@ class Answer(msgspec.Struct, frozen=True):
     """What it brings, and what it removes."""
 
 
-class Framed(msgspec.Struct, frozen=True):
-    """A resource as a `resources` entry."""
-
-    key: ResourceKey
-    version: str
-    frame: bytes
-
-
-class _Content(msgspec.Struct):
-    """One kind."""
-
-    frames: dict[str, bytes] = {}
-    is_sorted: bool = True
-    """Whether the frames are in the order of their names."""
-    versions: dict[str, str] = {}
-    checksum: int = 0
-    changed_in: int = 0
-    changes: dict[str, int] = {}
-    """The generation that last changed each name, oldest first; also of removed ones."""
-    forgotten: int = 0
-    """Names removed up to this generation may not be known any more."""
-
-    @property
-    def version(self) -> str:
-        return f"{self.checksum % _MODULUS:032x}"
-
-    def put(self, found: Iterable[tuple[str, Framed]], generation: int) -> None:
-        """Put resources by name."""
-        frames, versions, changes, checksum = self.frames, self.versions, self.changes, self.checksum
-        for name, one in found:
-            old = versions.get(name)
-            if old is not None:
-                checksum -= int(old, 16)
-            else:
-                self.is_sorted = False
-            changes.pop(name, None)  # So that it moves to the end.
-            changes[name] = generation
-            frames[name], versions[name] = one.frame, one.version
-            checksum += int(one.version, 16)
-        self.checksum = checksum
-
-    def drop(self, name: str, generation: int) -> None:
-        """Remove a resource."""
-        self.checksum -= int(self.versions.pop(name, "0"), 16)
-        self.frames.pop(name, None)
-        self.changes.pop(name, None)
-        self.changes[name] = generation
-
-    def sort(self) -> None:
-        """Put the frames in the order of their names, so that all replicas give the same bytes."""
-        if not self.is_sorted:
-            self.frames = dict(sorted(self.frames.items()))
-            self.is_sorted = True
-
-    def forget(self) -> None:
-        """Bound what is remembered of removed names."""
-        gone = len(self.changes) - len(self.frames)
-        if gone > 2 * max(_MIN_GONE, len(self.frames)):
-            old = [name for name in self.changes if name not in self.frames][: gone // 2]
-            self.forgotten = max(self.forgotten, *(self.changes.pop(name) for name in old))
-
-
 class _Change(msgspec.Struct, frozen=True):
     generation: int
     kinds: Collection[Kind]
     oldest: Mapping[str, float]
 
 
-_NOTHING = _Content()
+_NOTHING = Content()
 
 
 class View:
@@ -130,7 +66,7 @@ class View:
     def __init__(self, scopes: Scopes = EVERYTHING) -> None:
         self._scopes = scopes
         self._is_whole = Scope() in scopes
-        self._content = {kind: _Content() for kind in Kind}
+        self._content = {kind: Content() for kind in Kind}
         self._shared: dict[str, dict[tuple[Form, int], Answer]] = {}
         self._recent: deque[_Change] = deque(maxlen=_MAX_RECENT)
         self.generation = 0
@@ -145,7 +81,7 @@ class View:
         for kind, content in self._content.items():
             changes = {n: g for n, g in content.changes.items() if view._sees(_key(kind, n))}
             versions = {name: of for name, of in content.versions.items() if name in changes}
-            view._content[kind] = _Content(
+            view._content[kind] = Content(
                 frames={name: frame for name, frame in content.frames.items() if name in changes},
                 is_sorted=content.is_sorted,
                 versions=versions,
@@ -279,14 +215,14 @@ class View:
         names = () if form is SOTW else (*part.frames, *part.removed)
         return Answer(version, nonce, generation, body, names)
 
-    def _of(self, kind: Kind | None) -> _Content:
+    def _of(self, kind: Kind | None) -> Content:
         return _NOTHING if kind is None else self._content[kind]
 
     def _sees(self, key: ResourceKey) -> bool:
         return any(key in scope for scope in self._scopes)
 
 
-def _part(content: _Content, names: Iterable[str]) -> Part:
+def _part(content: Content, names: Iterable[str]) -> Part:
     frames: dict[str, bytes] = {}
     removed: list[str] = []
     for name in names:

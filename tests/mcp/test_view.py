@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshbridge.mcp.codec import DELTA, LEGACY, SOTW
-from meshbridge.mcp.view import EVERYTHING, Framed, Scope, View
+from meshbridge.mcp.content import Framed
+from meshbridge.mcp.view import EVERYTHING, Scope, View
 from meshbridge.schemas.protobuf import delimited, string
 from meshbridge.schemas.resource import EMPTY_COLLECTION, Kind, ResourceKey
 
