@@ -10,6 +10,7 @@ from meshbridge.bridge.config.loading import load
 
 PERSISTENT = ("--set", "state.persistent=true")
 WITH_TLS = ("--set", "mcp.tlsSecret=meshbridge-mcp-tls")
+WRITES = ("--set", "config.outputs.kubernetes.enabled=true,config.defaults.output=kubernetes")
 MONITORED = ("--set", "serviceMonitor.enabled=true")
 
 
@@ -28,7 +29,7 @@ def test_chart_and_kustomize_render_the_same_objects(
         assert found == by_kustomize[key], key
 
 
-@pytest.mark.parametrize("values", [(), PERSISTENT, WITH_TLS, ("--set", "admin.tlsSecret=web-tls")])
+@pytest.mark.parametrize("values", [(), PERSISTENT, WITH_TLS, WRITES, ("--set", "admin.tlsSecret=web-tls")])
 def test_the_rendered_configuration_is_valid(manifests: Any, tmp_path: Path, values: tuple[str, ...]) -> None:
     file = tmp_path / "meshbridge.yaml"
     file.write_text(yaml.safe_dump(manifests.config(manifests.chart(*values))))
@@ -72,6 +73,41 @@ def test_istiod_reaches_bridges_that_are_not_ready_and_no_proxy_is_in_the_way(ma
     labels = objects["Deployment", "meshbridge"]["spec"]["template"]["metadata"]["labels"]
     assert labels["sidecar.istio.io/inject"] == "false"
     assert labels["istio.io/dataplane-mode"] == "none"
+
+
+def test_with_the_kubernetes_output_the_chart_gives_the_rights_that_it_needs(manifests: Any) -> None:
+    file = Path(__file__).parent.parent.parent / "deploy" / "rbac.yaml"
+    needed = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(file.read_text())}
+
+    objects = manifests.chart(*WRITES)
+
+    assert manifests.pod(objects)["automountServiceAccountToken"] is True
+    for key in (("ClusterRole", "meshbridge"), ("Role", "meshbridge")):
+        assert objects[key]["rules"] == needed[key]["rules"]
+    for key in (("ClusterRoleBinding", "meshbridge"), ("RoleBinding", "meshbridge")):
+        for field in ("roleRef", "subjects"):
+            assert objects[key][field] == needed[key][field]
+
+
+def test_the_kubernetes_output_for_single_namespaces_needs_no_rights_in_others(manifests: Any) -> None:
+    objects = manifests.chart(*WRITES, "--set", "config.outputs.kubernetes.namespaces={legacy}")
+
+    assert ("ClusterRoleBinding", "meshbridge") not in objects
+    assert objects["RoleBinding", "meshbridge-write"]["metadata"]["namespace"] == "legacy"
+
+
+def test_replicas_find_one_another(manifests: Any) -> None:
+    objects = manifests.chart()
+
+    [url] = manifests.config(objects)["safety"]["peers"]["urls"]
+    service = objects["Service", "meshbridge-peers"]["spec"]
+    assert url == "http://meshbridge-peers:16080"
+    assert service["clusterIP"] == "None"
+    assert service["publishNotReadyAddresses"] is True
+    peers = objects["NetworkPolicy", "meshbridge"]["spec"]["ingress"][1]["from"][1]["podSelector"][
+        "matchLabels"
+    ]
+    assert peers == service["selector"]
 
 
 def test_pods_have_no_rights_that_they_do_not_need(manifests: Any) -> None:

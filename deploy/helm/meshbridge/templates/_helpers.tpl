@@ -33,5 +33,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.admin.tlsSecret }}
 {{- $_ := set $config.admin "tls" (dict "cert_file" "/etc/meshbridge/tls/admin/tls.crt" "key_file" "/etc/meshbridge/tls/admin/tls.key") }}
 {{- end }}
+{{- if not (dig "safety" "peers" false $config) }}
+{{- $scheme := ternary "https" "http" (ne .Values.admin.tlsSecret "") }}
+{{- $peers := dict "urls" (list (printf "%s://%s-peers:16080" $scheme (include "meshbridge.name" .))) "token_file" $config.admin.token_file }}
+{{- if .Values.admin.tlsSecret }}
+{{- $_ := set $peers "ca_file" "/etc/meshbridge/tls/admin/ca.crt" }}
+{{- end }}
+{{- $_ := set $config "safety" (merge (dict "peers" $peers) (default dict $config.safety)) }}
+{{- end }}
 {{- toYaml $config }}
+{{- end }}
+
+{{- /* "true" when the bridge writes to the Kubernetes API. */ -}}
+{{- define "meshbridge.writes" -}}
+{{ dig "kubernetes" "enabled" false .Values.config.outputs }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{- define "meshbridge.pod" -}}
 serviceAccountName: {{ include "meshbridge.name" . }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ include "meshbridge.writes" . }}
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
