@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from meshbridge.adapters.base import AdapterConfig
 from meshbridge.bridge import expiry, logs
 from meshbridge.bridge.admin.server import AdminServer
 from meshbridge.bridge.config.fields import split_listen
@@ -52,27 +53,40 @@ _GAUGES = 2.0
 """Seconds between two looks at the sizes of sources, for metrics."""
 
 
-async def serve(path: Path) -> None:
+async def serve(path: Path, replays: Mapping[str, AdapterConfig] | None = None) -> None:
     """Run the bridge that a configuration file describes, until SIGTERM or SIGINT.
+
+    Args:
+        path: the file.
+        replays: recordings in the place of sources, by name; the file is not read again then.
 
     Raises:
         ConfigError: the configuration is wrong.
         SinkError: an address to listen on can't be had.
     """
     config = load(path, os.environ)
+    if replays:
+        config = _with_replays(config, replays)
     logs.configure(config.log)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    async with running(config, path) as bridge:
+    async with running(config, None if replays else path) as bridge:
         loop.add_signal_handler(signal.SIGHUP, bridge.reloading.request)
         log.info("started", sources=len(config.sources), mcp=bridge.mcp_address, admin=bridge.admin_address)
         settling = asyncio.create_task(_freeze_when_loaded(bridge), name="freeze")
         await stop.wait()
         settling.cancel()
         log.info("stopping")
+
+
+def _with_replays(config: Config, replays: Mapping[str, AdapterConfig]) -> Config:
+    """Return the configuration with some of its sources replaced, and without its retained state."""
+    sources = tuple(replays.get(part.name, part) for part in expanded(config.sources))
+    safety = config.safety.model_copy(update={"state_dir": ""})
+    return config.model_copy(update={"sources": sources, "safety": safety})
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,19 @@ def check_rules(config: Config) -> list[str]:
     return list(lint(config.rules, [source.name for source in config.sources]))
 
 
-async def check_sources(config: Config, within: float) -> Checked:
-    """Return a check of each source, after reading each once (at most `within` seconds, all at once)."""
+async def read_sources(config: Config, within: float) -> tuple[Mesh, list[SourceCheck]]:
+    """Return the mesh of what the sources have, each read once (at most `within` seconds, all at once)."""
     parts = expanded(config.sources)
     mesh = Mesh(make_rules(config), [part.name for part in parts], GuardSettings())
     checks = await asyncio.gather(*(_check(part, mesh, within) for part in parts))
     for _ in mesh.settle():
         pass
+    return mesh, checks
+
+
+async def check_sources(config: Config, within: float) -> Checked:
+    """Return a check of each source, after reading each once (at most `within` seconds, all at once)."""
+    mesh, checks = await read_sources(config, within)
     for check in checks:
         check.problems.extend(_problems(mesh, check.name))
     all_read = all(check.ok for check in checks)

@@ -23,7 +23,20 @@ from meshbridge.schemas.errors import ConfigError, SinkError
 Run = Callable[..., Result]
 
 COMMANDS = (
-    *("run", "check", "get", "explain", "release", "top", "client", "preflight", "conformance"),
+    *(
+        "run",
+        "check",
+        "get",
+        "explain",
+        "release",
+        "diff",
+        "record",
+        "replay",
+        "top",
+        "client",
+        "preflight",
+        "conformance",
+    ),
     *("support-bundle", "vm-bundle", "tools", "import", "demo", "schema", "version"),
 )
 
