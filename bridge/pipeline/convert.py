@@ -163,7 +163,8 @@ def _place(address: str) -> str:
 
 def _service_entry(service: MeshService, around: Surroundings) -> ServiceEntry:
     return ServiceEntry(
-        hosts=(service.key.host, *service.settings.more_hosts),
+        # A registry may say the first one once more: a VIP name that is the service's own, for example.
+        hosts=tuple(dict.fromkeys((service.key.host, *service.settings.more_hosts))),
         addresses=service.settings.addresses or tuple(filter(None, [service.virtual_ip])),
         location=service.settings.location,
         resolution=around.resolution,

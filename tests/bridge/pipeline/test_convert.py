@@ -128,6 +128,14 @@ def test_entry_is_named_after_the_host() -> None:
     assert convert(made).resources[0].key.name == entry_name(made) == "shop.mesh"
 
 
+def test_host_that_is_said_twice_is_there_once() -> None:
+    again = ServiceSettings(more_hosts=("b.mesh", "shop.mesh"))
+
+    made = convert(service(member("a", "10.0.0.1", settings=again)))
+
+    assert entry(made).hosts == ("shop.mesh", "b.mesh")
+
+
 def test_host_name_makes_the_whole_service_dns_and_says_so() -> None:
     converted = convert(service(member("a", "10.0.0.1"), member("b", "db.example.com")))
 
