@@ -38,6 +38,7 @@ bench-registries: .venv/.dev  # needs the real servers, see integration/
 	$(BIN)/python tests/benchmarks/zookeeper.py
 	$(BIN)/python tests/benchmarks/eureka.py
 	PYTHONPATH=. $(BIN)/python tests/benchmarks/consul_adapter.py
+	PYTHONPATH=. $(BIN)/python tests/benchmarks/kubernetes_output.py
 
 proto: .venv/.dev  # regenerates what the .proto files give
 	$(BIN)/python -m grpc_tools.protoc -I schemas/proto --python_out=schemas/proto --pyi_out=schemas/proto \

@@ -21,7 +21,7 @@ from meshbridge.bridge.config.fields import (
 )
 from meshbridge.bridge.config.kubernetes import KubernetesOutput
 from meshbridge.bridge.config.rules import Defaults, Hosts, Match, Rule, SetFields
-from meshbridge.bridge.pipeline.values import Output
+from meshbridge.bridge.pipeline.values import EndpointMode, Output
 from meshbridge.schemas.settings import Duration, ServerTls, StrictModel
 
 __all__ = [
@@ -282,6 +282,25 @@ class Config(StrictModel):
             if wanted is not None and wanted not in enabled:
                 text = 'the output "{wanted}" is off; set outputs.{wanted}.enabled, or leave this out'
                 raise PydanticCustomError("output_off", text, {"wanted": wanted.value, "at": at})
+        return self
+
+    @model_validator(mode="after")
+    def _workload_groups_go_to_kubernetes(self) -> Self:
+        places: list[tuple[Defaults | SetFields, tuple[str | int, ...]]] = [
+            (self.defaults, ("defaults", "endpoints")),
+            *((rule.set, ("rules", at, "set", "endpoints")) for at, rule in enumerate(self.rules)),
+        ]
+        for fields, at in places:
+            if fields.endpoints is not EndpointMode.WORKLOAD_GROUP:
+                continue
+            output = fields.output or self.defaults.output
+            if not self.outputs.kubernetes.enabled or output is Output.MCP:
+                raise PydanticCustomError(
+                    "workload_group",
+                    "istiod reads WorkloadGroups from Kubernetes alone; "
+                    "set outputs.kubernetes.enabled and output: kubernetes, or use workload_entries",
+                    {"at": at},
+                )
         return self
 
     @model_validator(mode="after")

@@ -196,7 +196,9 @@ class Defaults(StrictModel):
     location: Location = Location.MESH_INTERNAL
     """MESH_INTERNAL for workloads with a sidecar (mutual TLS), MESH_EXTERNAL for those without."""
     endpoints: EndpointMode = EndpointMode.INLINE
-    """Endpoints inside the ServiceEntry, or a WorkloadEntry for each; istiod takes inline ones faster."""
+    """Endpoints inside the ServiceEntry, or a WorkloadEntry for each; istiod takes inline ones faster.
+    workload_group is for VMs whose proxies register themselves: a WorkloadGroup with what they have in
+    common, which istiod reads from Kubernetes alone."""
     output: Output | None = None
     """Where resources go when both outputs are on, unless a rule says otherwise; required then, since istiod
     reads both and must not get a resource twice. Default: the only output that is on."""

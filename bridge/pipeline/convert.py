@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from meshbridge.bridge.pipeline.endpoints import Endpoint, Surroundings, make_endpoints, workload_entry
+from meshbridge.bridge.pipeline.groups import workload_group
 from meshbridge.bridge.pipeline.merge import MeshService
 from meshbridge.bridge.pipeline.values import EndpointMode, MeshKey, ServiceSettings
 from meshbridge.schemas import naming, wire
@@ -30,6 +31,8 @@ SERVICES_ANNOTATION = "meshbridge.io/services"
 """The registry services behind an object, `source/name`, under their original names."""
 
 _MAX_NAMED_SERVICES = 20
+_MAX_BYTES = 600_000
+"""Of the endpoints of one ServiceEntry: as JSON they are up to twice as long, and etcd takes 1.5 MB."""
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -123,8 +126,7 @@ def _with_inline(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint], *, is_valid: bool
 ) -> Iterator[Resource]:
     entry, carried, annotations = _service_entry(service, around), _labels(service), _annotations(service)
-    for number, start in enumerate(range(0, len(published) or 1, MAX_ENDPOINTS), start=1):
-        part = published[start : start + MAX_ENDPOINTS]
+    for number, part in enumerate(_parts(published), start=1):
         name = (
             entry_name(service) if number == 1 else naming.resource_name(f"{service.key.host}-part{number}")
         )
@@ -136,12 +138,26 @@ def _with_inline(
         yield resource(key, body, carried, annotations, service.settings.output)
 
 
+def _parts(published: Sequence[Endpoint]) -> Iterator[Sequence[Endpoint]]:
+    """Yield what one ServiceEntry each may have of the endpoints; once, when there are none."""
+    start = size = 0
+    for place, endpoint in enumerate(published):
+        size += len(endpoint.encoded)
+        if place - start == MAX_ENDPOINTS or size > _MAX_BYTES:
+            yield published[start:place]
+            start, size = place, len(endpoint.encoded)
+    yield published[start:]
+
+
 def _with_workload_entries(
     service: MeshService, around: Surroundings, published: Sequence[Endpoint]
 ) -> Iterator[Resource]:
     specs: list[tuple[Kind, str, Spec]] = [
         (Kind.SERVICE_ENTRY, entry_name(service), _service_entry(service, around))
     ]
+    if service.settings.endpoints is EndpointMode.WORKLOAD_GROUP:
+        specs.append((Kind.WORKLOAD_GROUP, entry_name(service), workload_group(service, around)))
+        published = ()  # The workloads register themselves.
     for endpoint in published:
         member = endpoint.member
         ports = "-".join(str(port.number) for port in member.ports)

@@ -27,6 +27,8 @@ class EndpointMode(StrEnum):
     """Inside the ServiceEntry: the cheapest for istiod."""
     WORKLOAD_ENTRIES = "workload_entries"
     """As WorkloadEntries that the ServiceEntry selects: visible one by one."""
+    WORKLOAD_GROUP = "workload_group"
+    """As a WorkloadGroup: the workloads' own proxies register them with istiod."""
 
 
 class MergePolicy(StrEnum):

@@ -62,6 +62,7 @@ EXPECTED = {
         "3: outputs.kubernetes.enabled: mcp and kubernetes are both on, and istiod would get every resource"
     ],
     "kubernetes-group": ["4: outputs.kubernetes.group: "],
+    "workload-group": ["4: rules[0].set.endpoints: istiod reads WorkloadGroups from Kubernetes alone"],
     "kubernetes-output-off": ['4: rules[0].set.output: the output "kubernetes" is off'],
     "list": ["1: must be a mapping: sources:"],
     "merge-key": ["3: log: merge keys (<<) are not supported"],
@@ -141,6 +142,7 @@ ONLY_THE_LOADER_SEES = {
         "duplicate-names",
         "kubernetes",
         "kubernetes-output-off",
+        "workload-group",
         "merge-key",
         "no-sources",
     ),

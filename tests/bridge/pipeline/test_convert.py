@@ -28,6 +28,8 @@ from meshbridge.schemas.validation import MAX_ENDPOINTS, TLS_MODE, has_errors, v
 GOLDEN = Path(__file__).parent / "golden"
 KEY = MeshKey("legacy", "shop.mesh")
 HTTP = (Port("http", 8080, "HTTP"),)
+PUBLISHED = (EndpointMode.INLINE, EndpointMode.WORKLOAD_ENTRIES)
+"""Modes in which endpoints are published by us."""
 APART = ServiceSettings(endpoints=EndpointMode.WORKLOAD_ENTRIES)
 
 
@@ -165,7 +167,7 @@ def test_host_name_of_an_unserved_instance_changes_nothing() -> None:
     assert entry(converted).resolution is Resolution.STATIC
 
 
-@pytest.mark.parametrize("mode", [*EndpointMode])
+@pytest.mark.parametrize("mode", PUBLISHED)
 def test_service_without_endpoints_is_static(mode: EndpointMode) -> None:
     chosen = ServiceSettings(resolution=Resolution.DNS, endpoints=mode)
 
@@ -177,7 +179,7 @@ def test_service_without_endpoints_is_static(mode: EndpointMode) -> None:
     assert (converted.ready, converted.total) == (0, 1)
 
 
-@pytest.mark.parametrize("mode", [*EndpointMode])
+@pytest.mark.parametrize("mode", PUBLISHED)
 def test_bad_endpoint_is_left_out_with_a_note_and_its_neighbours_stay(mode: EndpointMode) -> None:
     chosen = ServiceSettings(endpoints=mode)
 
@@ -381,3 +383,23 @@ def test_an_earlier_state_saves_work_and_changes_nothing(
             convert(now, known)
     else:
         assert convert(now, known) == fresh
+
+
+def test_endpoints_that_are_long_are_split_before_etcd_refuses_them() -> None:
+    bulky = {f"label-{number}": "x" * 63 for number in range(20)}
+    members = [
+        member(f"{number}", f"10.0.{number // 250}.{number % 250 + 1}", labels=bulky)
+        for number in range(1000)
+    ]
+
+    resources = convert(service(*members)).resources
+
+    assert [one.key.name for one in resources] == [
+        "shop.mesh",
+        *(f"shop.mesh-part{number}" for number in range(2, len(resources) + 1)),
+    ]
+    assert len(resources) > 1
+    sizes = [len(msgspec.json.encode(wire.decode(one.key.kind, one.body))) for one in resources]
+    assert max(sizes) < 1_400_000
+    specs = [wire.decode(one.key.kind, one.body) for one in resources]
+    assert sum(len(spec.endpoints) for spec in specs if isinstance(spec, ServiceEntry)) == 1000
