@@ -18,6 +18,7 @@ from meshbridge.bridge.admin.view import (
     ServiceStatus,
     SourceStatus,
 )
+from meshbridge.bridge.around import with_surroundings
 from meshbridge.bridge.config.models import CONFIG
 from meshbridge.bridge.kubernetes.sink import KubernetesSink
 from meshbridge.bridge.kubernetes.status import OutputStatus
@@ -115,7 +116,8 @@ class RunningBridge:
         found = explain(self._publisher.mesh, query, self._trouble)
         waiting = self._publisher.waiting_for()
         if not waiting:
-            return found
+            sources, clients, now = self._publisher.sources, self._clients(), time.time()
+            return [with_surroundings(one, sources, clients, now) for one in found]
         step = Step("publish", "waiting", f"no answers are given before these are read: {', '.join(waiting)}")
         return [Explanation(one.subject, served=False, steps=(*one.steps, step)) for one in found]
 
