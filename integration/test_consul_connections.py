@@ -135,7 +135,7 @@ async def test_services_of_a_peer_are_followed_and_outlive_it(tmp_path: Path) ->
 
             before = dict(watch.held)
             await far.kill()
-            assert await stays(lambda: _same(watch.held, before), 3)
+            assert await stays(lambda: _same(watch.held, before), 2)
 
 
 async def _lists_both(agent: Agent) -> bool:

@@ -21,7 +21,7 @@ async def test_a_restarted_server_loses_nothing(version: str, tmp_path: Path, wa
             await (server.stop() if way == "stop" else server.kill())
             await until(watch.is_in_trouble)
             await server.start(is_ready=False)
-            assert await stays(watch.lost_nothing, 2)
+            assert await stays(watch.lost_nothing, 1.5)
             await until(watch.is_synced_again)
             assert await watch.lost_nothing()
 
@@ -43,7 +43,7 @@ async def test_a_restarted_client_agent_loses_nothing(version: str, tmp_path: Pa
                 await client.kill()
                 # Without servers it has nothing to say, and with streaming says so as if it were the truth.
                 await client.start(is_ready=killed == "client")
-            assert await stays(watch.lost_nothing, 2)
+            assert await stays(watch.lost_nothing, 1.5)
             if killed in ("server", "both"):
                 await server.start()
             await until(watch.is_synced_again, 60)

@@ -68,7 +68,7 @@ async def test_a_token_narrowed_while_watched_loses_nothing(
         await until(watch.is_in_trouble, 60)
         assert watch.state is SourceState.DENIED
         await guarded.register("other", "192.0.2.50")
-        assert await stays(watch.lost_nothing, 2)
+        assert await stays(watch.lost_nothing, 1.5)
 
         await guarded.call("PUT", f"/v1/acl/policy/{policy}", rules | {"Rules": READ_ALL})
         await until(watch.is_synced_again, 90)
@@ -87,7 +87,7 @@ async def test_a_token_deleted_while_watched_loses_nothing_and_may_rotate(
         await guarded.call("DELETE", f"/v1/acl/token/{accessor}")
         await until(watch.is_in_trouble, 60)
         assert watch.state is SourceState.DENIED
-        assert await stays(watch.lost_nothing, 2)
+        assert await stays(watch.lost_nothing, 1.5)
 
         token.write_text(ROOT_TOKEN)
         await until(watch.is_synced_again, 90)
