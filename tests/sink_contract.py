@@ -425,6 +425,8 @@ async def test_copy_of_our_object_is_not_ours(cluster: Cluster) -> None:
         await bridge.publish()
         await eventually(lambda: _are(cluster, "copy"))
         await bridge.settle()
+        assert bridge.sink.status().owned == 0
+        assert bridge.troubles == {}
 
     assert await cluster.names() == ["copy"]
 
