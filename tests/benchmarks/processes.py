@@ -21,6 +21,9 @@ from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from integration.processes import dies_with_us, end, free_ports
 from tests.benchmarks.mcp import SOTW, TYPE_URL
 
+_PATIENCE = 60.0
+"""Seconds for what takes a few."""
+
 
 class Process(NamedTuple):
     """What the operating system says of a running process."""
@@ -94,7 +97,9 @@ class Client:
 
     async def _ask(self, *question: object) -> Any:
         self._pipe.send(question)
-        return await asyncio.to_thread(self._pipe.recv)
+        if not await asyncio.to_thread(self._pipe.poll, _PATIENCE):
+            raise TimeoutError(f"the client does not get what it waits for: {question}")
+        return self._pipe.recv()
 
 
 class _Responses:
