@@ -23,11 +23,12 @@ unit: .venv/.dev
 
 # What has to be built or fetched goes into a cache outside the checkout, once; a builder exits with 75
 # where its thing can't be had, and the tests that need it then skip loudly.
-BUILDERS := build_istiod.py build_eureka.py build_jvm.py consul/fetch.py mesh/fetch_envoy.py build_kubernetes.py
+BUILDERS := build_istiod.py build_eureka.py build_jvm.py consul/fetch.py mesh/fetch_envoy.py build_kubernetes.py build_helm.py
 
 integration: .venv/.dev
 	set -e; for builder in $(BUILDERS); do $(BIN)/python integration/$$builder || test $$? -eq 75; done
 	$(BIN)/python -m pytest integration -m integration
+	$(BIN)/python -m pytest -q tests/deploy  # once more: now there is helm
 
 bench: .venv/.dev
 	$(BIN)/python tests/benchmarks/mesh.py --json bench.json

@@ -1,5 +1,6 @@
 """Kubernetes objects as the chart and as kustomize render them."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -20,10 +21,17 @@ _OF_HELM = ("helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/
 
 def program(*names: str) -> str:
     """Return the first of these programs that is installed; without any the test is skipped."""
-    found = next((path for name in names if (path := shutil.which(name))), None)
+    found = next((path for name in names if (path := shutil.which(name) or built(name))), None)
     if found is None:
         pytest.skip(f"not tested, as there is no {' or '.join(names)} here")
     return found
+
+
+def built(name: str) -> str | None:
+    """Return the program as `make integration` builds it into its cache, None where it has not."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache = Path(os.environ.get("MESHBRIDGE_CACHE") or Path(home) / "meshbridge")
+    return next((str(path) for path in sorted(cache.glob(f"{name}-v*"), reverse=True)), None)
 
 
 class Manifests:
