@@ -32,7 +32,8 @@ def add_to(app: typer.Typer) -> None:
         "  instances: what the registries hold, one by one\n"
         "  held: instances that only the guard keeps, since when and why\n"
         "  quarantine: what istiod would refuse and is kept out\n"
-        "  clients: the istiods that are connected, and what they have taken"
+        "  clients: the istiods that are connected, and what they have taken\n"
+        "  outputs: what is written to Kubernetes, and how that fares"
     )(get)
 
 

@@ -88,7 +88,11 @@ def _group(remote: Remote, name: str, namespace: str) -> dict[str, Any]:
         known = [item["object"]["metadata"]["name"] for item in remote.items("workloadgroups", {})["items"]]
         from meshbridge.bridge.wording import did_you_mean, listing
 
-        there = f"there are {listing(known)}" if known else "there are none; inventories can have them"
+        there = (
+            f"there are {listing(known)}"
+            if known
+            else "there are none; defaults.endpoints: workload_group makes them"
+        )
         raise CommandError(f'workload group "{name}" not found{did_you_mean(name, known)} ({there})')
     if len(found) > 1:
         places = ", ".join(item["object"]["metadata"]["namespace"] for item in found)

@@ -16,7 +16,7 @@ from typer.testing import Result
 from meshbridge.bridge.cli.exits import CommandError, ExitCode
 from meshbridge.bridge.cli.options import configured_url
 from meshbridge.bridge.cli.output import age, print_table
-from meshbridge.bridge.cli.program import exit_codes
+from meshbridge.bridge.cli.program import app, exit_codes
 from meshbridge.bridge.config.models import Admin
 from meshbridge.schemas.errors import ConfigError, SinkError
 
@@ -398,3 +398,11 @@ def test_a_terminal_gets_colours_and_whole_cells(
     shown = capsys.readouterr().out
     assert "\x1b[33mstale" in shown
     assert "<none>" in shown
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    commands = readme.partition("## Commands")[2].partition("\n## ")[0]
+
+    names = typer.main.get_command(app).commands  # A group, since there are many.
+    assert [name for name in names if f"`{name}`" not in commands] == []

@@ -338,3 +338,11 @@ def test_an_instance_is_found_by_its_address(run: Any, url: str) -> None:
     result = run("get", "instances", "10.0.0.2", "-o", "name", "--admin", url)
 
     assert result.stdout == "instance/vms/shop/b\n"
+
+
+def test_help_names_everything_that_can_be_shown(run: Run) -> None:
+    text = run("get", "--help").stdout
+
+    assert [
+        kind.name for kind in kinds.LISTINGS if f"  {kind.name}" not in text and f", {kind.name}" not in text
+    ] == []
