@@ -577,6 +577,25 @@ async def test_host_that_others_define_is_reported_until_they_let_go(cluster: Cl
         await eventually(lambda: _are(cluster, "shop"))
 
 
+async def test_host_that_others_define_later_is_reported_and_ours_kept_up_to_date(cluster: Cluster) -> None:
+    key = cluster.entry("shop").key
+    async with running(cluster.settings()) as bridge:
+        await bridge.publish(cluster.entry("shop", "10.0.0.1"), cluster.entry("other", "10.0.0.1"))
+        await bridge.settle()
+
+        await cluster.create(cluster.foreign("legacy-shop", host="shop.mesh"))
+        await eventually(lambda: "legacy-shop" in bridge.text(key))
+        assert bridge.troubles == {"shared": 1}
+        await bridge.publish(cluster.entry("shop", "10.0.0.2"), cluster.entry("other", "10.0.0.1"))
+        await eventually(lambda: bridge.results["updated"] == 1)
+        await bridge.settle()
+        assert bridge.troubles == {"shared": 1}
+
+        await cluster.delete("legacy-shop")
+        await eventually(lambda: bridge.troubles == {})
+    assert await cluster.names() == ["other", "shop"]
+
+
 async def test_dry_run_writes_nothing_and_says_what_would_fail(cluster: Cluster) -> None:
     bad = cluster.entry("bad", "10.0.0.1")
     invalid = ServiceEntry(hosts=(), location=Location.MESH_INTERNAL, resolution=Resolution.STATIC)

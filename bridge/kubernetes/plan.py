@@ -50,6 +50,8 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     uid: str = ""
     """The very object that is meant, "" when there is none yet."""
     resource_version: str = ""
+    remark: str = ""
+    """What people should know although the object is, or will be, as it should be."""
 
 
 _NOTHING = Action(Verb.NOTHING)
@@ -61,7 +63,7 @@ class Case(msgspec.Struct, frozen=True):
     wanted: Resource | None
     found: Observed | None
     rival: str = ""
-    """Another object, not ours, that defines the wanted host in the same namespace."""
+    """Another object, not ours, that defines a wanted host in the same namespace."""
     may_delete: bool = True
     settled: tuple[str, bytes] | None = None
     """The resource version and digest that our last write of this object came to."""
@@ -71,15 +73,22 @@ def decide(case: Case, ownership: Ownership, policy: Policy) -> Action:
     """Return what has to happen."""
     if case.wanted is None:
         return _unwanted(case, ownership, policy)
+    is_rivalled = bool(case.rival) and ownership.adoption(case.wanted) is not Adopt.FORCE
     if case.found is None:
-        if case.rival and ownership.adoption(case.wanted) is not Adopt.FORCE:
+        if is_rivalled:
             return Action(Verb.CONFLICT, f"its host is defined by {case.rival} already")
         return Action(Verb.CREATE)
     if case.found.is_deleting:
         return _NOTHING  # The watch says when it is gone.
     if ownership.is_ours(case.found):
-        return _own(case.wanted, case.found, case.settled, ownership, policy)
+        action = _own(case.wanted, case.found, case.settled, ownership, policy)
+        # Ours is there already, and taking it away would be no help to anybody's clients.
+        return _remarked(action, case.rival) if is_rivalled else action
     return _foreign(case.wanted, case.found, ownership, policy)
+
+
+def _remarked(action: Action, rival: str) -> Action:
+    return msgspec.structs.replace(action, remark=f"its host is defined by {rival} as well")
 
 
 def _unwanted(case: Case, ownership: Ownership, policy: Policy) -> Action:

@@ -239,6 +239,8 @@ class KubernetesSink:
                     tasks.create_task(writer.work(), name=f"write {number}")
                 await self._look_at_everything()
                 while True:
+                    for key in self._store.stirred():
+                        self._touch(key)
                     self._judge_leavers()
                     await asyncio.sleep(_TICK)
         finally:

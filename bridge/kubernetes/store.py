@@ -5,6 +5,7 @@ These come in any order, so an older state never replaces a newer one: resource 
 
 from collections.abc import Callable, Iterable, Iterator
 
+from meshbridge.bridge.kubernetes.hosts import Hosts
 from meshbridge.bridge.kubernetes.objects import Observed
 from meshbridge.schemas.resource import Kind, ResourceKey
 
@@ -15,7 +16,8 @@ class Store:
     def __init__(self, is_ours: Callable[[Observed], bool]) -> None:
         self._is_ours = is_ours
         self._objects: dict[ResourceKey, Observed] = {}
-        self._foreign_hosts: dict[tuple[str, str], set[ResourceKey]] = {}
+        self._own_hosts, self._foreign_hosts = Hosts(), Hosts()
+        self._stirred: set[ResourceKey] = set()
         self._ours: set[ResourceKey] = set()
 
     def get(self, key: ResourceKey) -> Observed | None:
@@ -46,9 +48,10 @@ class Store:
         self._objects[found.key] = found
         if self._is_ours(found):
             self._ours.add(found.key)
+            self._own_hosts.add(found)
         else:
-            for host in found.hosts:
-                self._foreign_hosts.setdefault((found.key.namespace, host), set()).add(found.key)
+            self._foreign_hosts.add(found)
+            self._stir(found)
         return True
 
     def knows(self, key: ResourceKey, resource_version: str) -> bool:
@@ -79,26 +82,29 @@ class Store:
 
     def rival(self, key: ResourceKey, hosts: Iterable[str]) -> str:
         """Return another object, not ours, that defines one of the hosts in the namespace, "" for none."""
-        for host in hosts:
-            for other in sorted(self._foreign_hosts.get((key.namespace, host), ())):
-                if other != key:
-                    return str(other)
-        return ""
+        others = self._foreign_hosts.defining(key.namespace, hosts) - {key}
+        return str(min(others)) if others else ""
 
     def has_foreign_hosts(self, namespace: str) -> bool:
         """Whether somebody else defines hosts in the namespace."""
-        return any(place == namespace for place, _ in self._foreign_hosts)
+        return self._foreign_hosts.has_any(namespace)
+
+    def stirred(self) -> set[ResourceKey]:
+        """Return our objects whose hosts others have begun or ceased to define since this was asked last."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
+    def _stir(self, foreign: Observed) -> None:
+        self._stirred |= self._own_hosts.defining(foreign.key.namespace, foreign.hosts)
 
     def _forget(self, known: Observed) -> None:
         del self._objects[known.key]
-        self._ours.discard(known.key)
-        for host in known.hosts:
-            place = (known.key.namespace, host)
-            keys = self._foreign_hosts.get(place)
-            if keys is not None:
-                keys.discard(known.key)
-                if not keys:
-                    del self._foreign_hosts[place]
+        if known.key in self._ours:
+            self._ours.remove(known.key)
+            self._own_hosts.discard(known)
+        else:
+            self._foreign_hosts.discard(known)
+            self._stir(known)
 
 
 def _is_within(key: ResourceKey, kind: Kind, namespace: str) -> bool:

@@ -49,7 +49,7 @@ class Troubles:
         self._by_key[key] = Trouble(reason, text)
         keys = self._by_reason.setdefault(reason, {})
         if not keys:
-            log.warning("objects not written", reason=reason, first=str(key), text=text)
+            log.warning("objects not as they should be", reason=reason, first=str(key), text=text)
         keys[key] = None
 
     def clear(self, key: ResourceKey) -> None:
@@ -60,7 +60,7 @@ class Troubles:
         keys = self._by_reason[known.reason]
         del keys[key]
         if not keys:
-            log.info("objects written again", reason=known.reason)
+            log.info("objects as they should be again", reason=known.reason)
 
     def forget(self) -> None:
         """Forget everything: somebody else writes now."""

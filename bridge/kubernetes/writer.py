@@ -133,7 +133,7 @@ class Writer:
         if action.verb in WRITES:
             await self._write(key, wanted, action)
         elif action.verb is Verb.NOTHING:
-            self._well(key)
+            self._well(key, action.remark)
         else:
             self._troubles.note(key, action.verb.value, action.reason)
 
@@ -148,7 +148,7 @@ class Writer:
             self._again(key, FIGHT_WINDOW)
             return Action(Verb.CONFLICT, "somebody keeps undoing what we write")
         if action.verb in WRITES and self._rehearsed.get(key) == _rehearsal(wanted):
-            return Action(Verb.NOTHING)
+            return Action(Verb.NOTHING, remark=action.remark)
         return action
 
     async def _write(self, key: ResourceKey, wanted: Resource | None, action: Action) -> None:
@@ -190,7 +190,7 @@ class Writer:
         self, key: ResourceKey, wanted: Resource | None, action: Action, outcome: Outcome, sent: bytes
     ) -> None:
         self._pace.succeeded()
-        self._well(key)
+        self._well(key, action.remark)
         for place in _places(key):
             if self._blocked.pop(place, None) is not None:
                 self._revive(place)
@@ -271,9 +271,12 @@ class Writer:
             text = f"namespace {name} is missing, and can't be created: {outcome.text}"
             self._give_up(key, Outcome(Result.NO_NAMESPACE, text))
 
-    def _well(self, key: ResourceKey) -> None:
+    def _well(self, key: ResourceKey, remark: str) -> None:
         self._failures.pop(key, None)
-        self._troubles.clear(key)
+        if remark:
+            self._troubles.note(key, "shared", remark)
+        else:
+            self._troubles.clear(key)
 
     def _again(self, key: ResourceKey, seconds: float) -> None:
         when = phase(key.kind, wanted=self._world.wanted(key) is not None)

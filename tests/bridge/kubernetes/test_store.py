@@ -102,3 +102,19 @@ def test_spec_of_another_shape_is_seen_as_different() -> None:
     document = {"metadata": {"name": "x"}, "spec": {"hosts": ["a"], "location": "NOWHERE"}}
 
     assert observe(Kind.SERVICE_ENTRY, json.dumps(document).encode()).digest == b""
+
+
+def test_ours_is_stirred_when_others_begin_or_cease_to_define_its_host() -> None:
+    known = store()
+    mine, theirs = seen("mine", 1, "shop.mesh"), seen("theirs", 2, "shop.mesh", ours=False)
+    known.put(mine)
+    known.put(seen("other", 1, "other.mesh"))
+
+    known.put(seen("elsewhere", 2, "shop.mesh", ours=False, namespace="b"))
+    assert known.stirred() == set()
+    known.put(theirs)
+    assert known.stirred() == {mine.key}
+    assert known.stirred() == set()
+    known.put(seen("theirs", 3, "else.mesh", ours=False))
+    assert known.stirred() == {mine.key}
+    assert known.rival(mine.key, mine.hosts) == ""
