@@ -45,3 +45,17 @@ def test_exceptions_are_one_json_line_with_their_traceback(capsys: pytest.Captur
 
     [line] = capsys.readouterr().err.splitlines()
     assert "KeyError: 'weight'" in json.loads(line)["exception"]
+
+
+def test_tracebacks_for_people_show_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Log())
+
+    try:
+        token = "s3same-open"
+        raise KeyError(len(token))
+    except KeyError:
+        structlog.get_logger("x").exception("adapter failed")
+
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "s3same-open" not in err.replace('token = "s3same-open"', "")
