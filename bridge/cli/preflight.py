@@ -54,6 +54,9 @@ def preflight(  # noqa: PLR0913, PLR0917 - every parameter is an option of the c
         str,
         typer.Option("--server", metavar="HOST:PORT", help="Also try whether an MCP server answers there."),
     ] = "",
+    wait: Annotated[
+        float, typer.Option("--wait", min=0.1, metavar="SECONDS", help="How long to wait for --server.")
+    ] = 5.0,
     form: TableOrJsonOption = TableOrJson.TABLE,
     admin: AdminUrl = "",
     config: AdminConfig = None,
@@ -71,7 +74,7 @@ def preflight(  # noqa: PLR0913, PLR0917 - every parameter is an option of the c
     remote = connect(admin, config, token_file, ca)
     findings = [
         *_mesh_findings(mesh_config, config, _release(istio_version, debug)),
-        *(_server_findings(server, ca) if server else ()),
+        *(_server_findings(server, ca, wait) if server else ()),
         *_bridge_findings(remote, debug),
     ]
     _show(findings, form)
@@ -133,7 +136,7 @@ def _served(config: Path) -> "Served | None":
     return Served(host, port, mcp.tls is not None, mcp.tls is not None and bool(mcp.tls.client_ca_file))
 
 
-def _server_findings(server: str, ca: Path | None) -> "Iterator[Finding]":
+def _server_findings(server: str, ca: Path | None, within: float) -> "Iterator[Finding]":
     from meshbridge.bridge.operate.findings import failed, ok
     from meshbridge.mcp.client import ClientSettings, IstiodClient
 
@@ -142,7 +145,7 @@ def _server_findings(server: str, ca: Path | None) -> "Iterator[Finding]":
     async def answers() -> bool:
         async with IstiodClient(server, settings) as found:
             try:
-                await found.wait_for(lambda seen: seen.is_connected and not seen.unsynced, 5.0)
+                await found.wait_for(lambda seen: seen.is_connected and not seen.unsynced, within)
             except TimeoutError:
                 return False
             return True
@@ -152,7 +155,9 @@ def _server_findings(server: str, ca: Path | None) -> "Iterator[Finding]":
         yield ok("server", f"{server} answers as an MCP server")
     else:
         tls = "" if ca else ", or speaks TLS (--ca)"
-        yield failed("server", f"{server} gave no answers within 5s: it is not there, still loads{tls}")
+        yield failed(
+            "server", f"{server} gave no answers within {within:g}s: it is not there, still loads{tls}"
+        )
 
 
 def _authorities(ca: Path | None) -> bytes:

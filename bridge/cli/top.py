@@ -13,6 +13,8 @@ from meshbridge.bridge.cli.output import Row
 from meshbridge.bridge.cli.remote import Document, Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Group
 
 _SHOWN = ("sources", "clients")
@@ -81,24 +83,33 @@ def _print(found: dict[str, Document]) -> None:
 
 
 def _follow(remote: Remote, interval: float) -> None:
-    from rich.console import Group
     from rich.live import Live
+
+    with Live(screen=True, auto_refresh=False) as live:
+        for screen in screens(remote):
+            live.update(screen, refresh=True)
+            time.sleep(interval)
+
+
+def screens(remote: Remote) -> "Iterator[Group]":
+    """Give what there is to see at each look; of a bridge that went away, what was seen last.
+
+    Raises:
+        CommandError: the bridge refuses to answer.
+    """
+    from rich.console import Group
     from rich.text import Text
 
-    last: Group | Text = Text("...")
-    with Live(last, screen=True, auto_refresh=False) as live:
-        while True:
-            try:
-                last = _screen(look(remote))
-                live.update(last, refresh=True)
-            except CommandError as error:
-                if error.code is not ExitCode.UNREACHABLE:
-                    raise
-                gone = Text(
-                    f"the bridge doesn't answer since {time.strftime('%H:%M:%S')}; as it last was:\n", "red"
-                )
-                live.update(Group(gone, last), refresh=True)
-            time.sleep(interval)
+    last, gone = Group(), ""
+    while True:
+        try:
+            last, gone = _screen(look(remote)), ""
+            yield last
+        except CommandError as error:
+            if error.code is not ExitCode.UNREACHABLE:
+                raise
+            gone = gone or time.strftime("%H:%M:%S")
+            yield Group(Text(f"the bridge doesn't answer since {gone}; as it last was:\n", "red"), last)
 
 
 def _screen(found: dict[str, Document]) -> "Group":

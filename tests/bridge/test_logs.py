@@ -51,11 +51,15 @@ def test_tracebacks_for_people_show_no_local_variables(capsys: pytest.CaptureFix
     logs.configure(Log())
 
     try:
-        token = "s3same-open"
-        raise KeyError(len(token))
+        _fail("s3same-open")
     except KeyError:
         structlog.get_logger("x").exception("adapter failed")
 
     err = capsys.readouterr().err
-    assert "Traceback" in err
-    assert "s3same-open" not in err.replace('token = "s3same-open"', "")
+    assert "in _fail" in err
+    assert "token = " not in err
+
+
+def _fail(text: str) -> None:
+    token = text.upper()
+    raise KeyError(len(token))

@@ -1,5 +1,6 @@
 """The commands around a running bridge: preflight, support-bundle, vm-bundle, top."""
 
+import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -9,9 +10,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import Result
 
 from meshbridge.bridge.admin.view import Readiness, ResourceStatus
+from meshbridge.bridge.cli.exits import CommandError
+from meshbridge.bridge.cli.remote import Remote
+from meshbridge.bridge.cli.top import screens
 
 Run = Callable[..., Result]
 
@@ -301,3 +306,37 @@ def test_top_says_what_the_bridge_waits_for_and_refused(run: Run, url: str, view
 
 def test_top_of_an_absent_bridge_fails(run: Run) -> None:
     assert run("top", "--once", "--admin", "http://127.0.0.1:1").exit_code == 3
+
+
+def test_top_shows_what_it_last_saw_of_a_bridge_that_went_away_and_follows_it_again(
+    url: str, view: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Remote(url)
+    seen = screens(remote)
+
+    before = drawn(next(seen))
+    monkeypatch.setattr(remote, "readiness", Remote("http://127.0.0.1:1").readiness)
+    away = drawn(next(seen))
+    monkeypatch.undo()
+    view.reload_error = "line 3"
+    after = drawn(next(seen))
+
+    assert before.startswith("ready; 2 sources")
+    assert away.startswith("the bridge doesn't answer since")
+    assert "ready; 2 sources" in away
+    assert "reload refused: line 3" in after
+
+
+def test_top_ends_when_the_bridge_refuses(bridge: Any, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("sesame-open")
+    address = bridge.serve(token_file=str(token))
+
+    with pytest.raises(CommandError, match="the bridge refuses"):
+        next(screens(Remote(f"http://{address}")))
+
+
+def drawn(screen: Any) -> str:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(screen)
+    return console.export_text()
