@@ -19,6 +19,7 @@ from integration.eureka.process import Clients, EurekaServer
 from integration.mesh.backends import Backend
 from integration.mesh.registries import PORT, Instance, Registry, VmInventory
 from integration.processes import free_ports
+from integration.zookeeper.process import Kind as ServerKind
 from integration.zookeeper.process import Server
 from integration.zookeeper.process import missing as no_zookeeper
 from integration.zookeeper.writer import Writer
@@ -58,7 +59,7 @@ class ZooKeeper:
     @asynccontextmanager
     async def run(cls, folder: Path, _shared: EurekaServer | None) -> AsyncIterator[Registry]:
         # A session has to outlive the outage, or what it registered is really gone.
-        server = Server(folder / "zk", free_ports(1)[0], f"maxSessionTimeout={_SESSION * 1000}\n")
+        server = Server(folder / "zk", free_ports(1)[0], ServerKind(f"maxSessionTimeout={_SESSION * 1000}\n"))
         await server.start()
         try:
             await server.wait_serving()
