@@ -29,6 +29,9 @@ class Wanted(Protocol):
     def leads(self, path: str) -> bool:
         """Tell whether this node may have children that matter."""
 
+    def holds_names(self, path: str) -> bool:
+        """Tell whether all children of this node matter, and nothing of them but their names."""
+
 
 class Walk:
     """Reads one root through a session. `denied` and `too_large` hold paths from the last full read on."""
@@ -164,16 +167,24 @@ class Walk:
                 self.denied.add(path)
                 mirror.unlisted(path)
             else:
-                chosen = sorted(names)[:SAMPLE_CHILDREN] if self._is_sample else names
-                for name in chosen:
-                    child = join(path, name)
-                    if not self._covers(child):
-                        continue
-                    if self._wanted.needs(child) or self._wanted.leads(child):
-                        below.append(child)
-                    else:
-                        mirror.put_child(path, name, BARE)
+                below += self._take_names(path, names, mirror)
         return below[:_SAMPLE_LEVEL] if self._is_sample else below
+
+    def _take_names(self, path: str, names: Sequence[str], mirror: Mirror) -> list[str]:
+        """Put the children that only have to exist into the mirror, and return the paths of the others."""
+        if self._wanted.holds_names(path):
+            mirror.put_bare(path, names)
+            return []
+        below = []
+        for name in sorted(names)[:SAMPLE_CHILDREN] if self._is_sample else names:
+            child = join(path, name)
+            if not self._covers(child):
+                continue
+            if self._wanted.needs(child) or self._wanted.leads(child):
+                below.append(child)
+            else:
+                mirror.put_child(path, name, BARE)
+        return below
 
     def _node(self, path: str, content: Content | Refusal) -> Node:
         if isinstance(content, Refusal):
@@ -215,3 +226,7 @@ class Sample:
     def leads(self, path: str) -> bool:
         """Tell whether children are near enough, too."""
         return not path or path.count("/") + 1 < SAMPLE_DEPTH
+
+    def holds_names(self, _path: str) -> bool:
+        """Tell that more than names is wanted."""
+        return False

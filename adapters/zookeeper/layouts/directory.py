@@ -97,7 +97,7 @@ class DirectoryLayout(Layout):
             name = self.service(directory)
             if name and next(self._records(directory, tree), None):
                 found.add(name)
-            below = (join(directory, child) for child in tree.children(directory))
+            below = (join(directory, child) for child in tree.directories(directory))
             waiting.extend(path for path in below if self.covers(path))
         return found
 

@@ -7,6 +7,7 @@ center change it. With a tree of applications, processes that are registered the
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from operator import itemgetter
 
 from typing_extensions import override
 
@@ -64,6 +65,11 @@ class Dubbo(Layout):
         return self._paths.place(path).what is What.DIRECTORY and not is_left_out
 
     @override
+    def holds_names(self, path: str) -> bool:
+        what = self._paths.holds(path)[0]
+        return what is not What.NOTHING and (what is not What.CONSUMER or self._options.consumers)
+
+    @override
     def owner(self, path: str) -> str:
         place = self._paths.place(path)
         if place.what is What.PROCESS and self._by_application:
@@ -111,9 +117,23 @@ class Dubbo(Layout):
 
     def _provider_services(self, directory: str, tree: Tree) -> set[str]:
         """Return the services of the providers in an interface's node."""
-        interface = dubbo_url.decode(directory)
-        names = tree.children(self._paths.category(directory, "providers"))
-        return {self._provider_service(interface, name, dubbo_url.usual(name)) for name in names}
+        return {service for service, _, _ in self._providers(directory, dubbo_url.decode(directory), tree)}
+
+    def _providers(
+        self, directory: str, interface: str, tree: Tree
+    ) -> Iterator[tuple[str, str, Usual | None]]:
+        """Yield the service, the name and the parts of the name of the providers in an interface's node."""
+        known: dict[tuple[str, str], str] = {}
+        for name in tree.children(self._paths.category(directory, "providers")):
+            usual = dubbo_url.usual(name)
+            if usual is None:
+                yield self._provider_service(interface, name, None), name, None
+                continue
+            said = usual.protocol, usual.terms
+            service = known.get(said)
+            if service is None:
+                service = known[said] = self._provider_service(interface, name, usual)
+            yield service, name, usual
 
     def _provider_service(self, interface: str, name: str, usual: Usual | None) -> str:
         """Return the service of a provider; one that can't be understood is noted at its bare interface."""
@@ -187,11 +207,10 @@ class Dubbo(Layout):
 
     def _gather_interface(self, interface: str, tree: Tree, found: Gathering) -> None:
         for directory in _directories(interface):
-            providers = self._paths.category(directory, "providers")
-            for name in sorted(tree.children(providers)):
-                usual = dubbo_url.usual(name)
-                if self._provider_service(interface, name, usual) == found.service:
-                    found.provider(directory, interface, name, usual)
+            providers = self._providers(directory, interface, tree)
+            here = [(name, usual) for service, name, usual in providers if service == found.service]
+            for name, usual in sorted(here, key=itemgetter(0)):
+                found.provider(directory, interface, name, usual)
             self._gather_bystanders(directory, tree, found)
         for application in self._applications.of_interface(interface, tree):
             for process in self._applications.processes(application, tree):

@@ -39,6 +39,9 @@ class Tree(Protocol):
     def nodes(self, path: str) -> Iterable[tuple[str, Node]]:
         """Give the children of a node by name; none for a node that does not exist."""
 
+    def directories(self, path: str) -> Collection[str]:
+        """Return the names of the children that have children."""
+
     def node(self, path: str) -> Node | None:
         """Return a node, if it exists."""
 
@@ -74,6 +77,10 @@ class Layout(Protocol):
     def leads(self, _path: str) -> bool:
         """Tell whether this node, which is covered, may have children that are: only then they are listed."""
         return True
+
+    def holds_names(self, _path: str) -> bool:
+        """Tell whether all children of this node are covered, and only their names are needed."""
+        return False
 
     def owner(self, path: str) -> str:
         """Return the service that has a record at this path, "" for none. It looks at the path alone."""

@@ -1,5 +1,7 @@
 """The mirror of a root."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +82,32 @@ def test_dropping_a_node_drops_what_is_below_it() -> None:
     assert set(state(mirror)) == {"", "payments", "payments/c"}
     mirror.drop("")
     assert mirror.node("") is None
+
+
+def test_only_directories_have_children() -> None:
+    mirror = mirror_of(orders__a=A, payments=B, stock__b=A)
+    mirror.drop("stock/b")
+
+    assert mirror.directories("") == ["orders"]
+    assert mirror.directories("orders") == []
+    assert mirror.directories("payments") == []
+
+
+@pytest.mark.parametrize("owner", [None, lambda path: path.rpartition("/")[2]])
+@pytest.mark.parametrize("known", [[], ["orders/x"], ["orders/x/below", "orders/a"]])
+def test_many_bare_nodes_are_put_as_one_by_one(owner: Callable[[str], str] | None, known: list[str]) -> None:
+    at_once, singly = Mirror(owner), Mirror(owner)
+    for mirror in (at_once, singly):
+        for path in known:
+            mirror.put(path, A)
+
+    at_once.put_bare("orders", ("x", "y"))
+    at_once.put_bare("none", ())
+    singly.put("orders/x", BARE)
+    singly.put("orders/y", BARE)
+
+    assert state(at_once) == state(singly)
+    assert [set(at_once.paths(name)) for name in "axy"] == [set(singly.paths(name)) for name in "axy"]
 
 
 def test_the_root_may_be_a_leaf() -> None:

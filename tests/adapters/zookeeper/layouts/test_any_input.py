@@ -109,3 +109,17 @@ def test_no_tree_makes_recognition_raise(found: dict[str, Node]) -> None:
         mirror.put(path, node)
 
     recognise(mirror)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(path=st.lists(names | st.just("consumers"), max_size=4).map("/".join), name=names)
+def test_of_a_directory_of_names_every_child_matters_by_its_name_alone(
+    layout: str, path: str, name: str
+) -> None:
+    made = RootSettings.model_validate(LAYOUTS[layout]).make_layout()
+
+    if made.holds_names(path):
+        child = f"{path}/{name}"
+        assert made.covers(child)
+        assert not made.needs(child)
+        assert not made.leads(child)

@@ -611,6 +611,8 @@ def test_that_there_are_consumers_is_noted_where_they_are_not_counted(grouping: 
 
     assert [note.record for note in group.notes] == ["consumers"]
     assert not layout.leads(f"{X}/consumers"), "their names need not be read"
+    assert not layout.holds_names(f"{X}/consumers")
+    assert layout.holds_names(f"{X}/providers")
 
 
 def test_the_first_consumer_touches_its_interface(grow: Grow) -> None:
