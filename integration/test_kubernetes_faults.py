@@ -130,6 +130,27 @@ async def test_rights_in_one_namespace_are_enough_for_that_one(cluster: Any, ser
 
 
 @pytest.mark.usefixtures("server")
+async def test_field_that_an_older_crd_lacks_is_reported_and_hinders_no_other(tmp_path: Path) -> None:
+    documents = list(yaml.safe_load_all(crd_file().read_text()))
+    for one in documents:
+        for version in one["spec"]["versions"]:
+            spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            if spec["properties"].pop("workloadSelector", None):
+                spec.pop("x-kubernetes-validations", None)  # They name it.
+    older = tmp_path / "older.yaml"
+    older.write_text(yaml.safe_dump_all(documents))
+    async with ApiServer(binary(), older, tmp_path) as server:
+        cluster = CONTRACT.Cluster(server.kubeconfig, "default")
+        async with cluster, running(cluster.settings()) as bridge:
+            await bridge.publish(cluster.selecting("new"), cluster.entry("a", "10.0.0.1"))
+            await bridge.settle()
+
+            assert bridge.troubles == {"refused": 1}
+            assert ".spec.workloadSelector" in bridge.text(cluster.entry("new").key)
+            assert await cluster.names() == ["a"]
+
+
+@pytest.mark.usefixtures("server")
 async def test_missing_crds_are_reported_until_they_are_installed(tmp_path: Path) -> None:
     async with ApiServer(binary(), None, tmp_path) as server:
         cluster = CONTRACT.Cluster(server.kubeconfig)

@@ -62,6 +62,8 @@ class _Status(msgspec.Struct):
 _MAX_TEXT = 300
 _TOO_LARGE = ("request is too large", "larger than max", "Request entity too large")
 _FULL = "database space exceeded"
+_UNKNOWN_FIELD = "field not declared in schema"
+"""In the answer to an apply with a field that the CRD lacks. Its code is 500, but it does not pass by itself."""
 
 
 def judge(  # noqa: PLR0911 - one for each meaning
@@ -76,6 +78,8 @@ def judge(  # noqa: PLR0911 - one for each meaning
     wait = retry_after or details.retry_after_seconds
     if status == 413 or any(sign in found.message for sign in _TOO_LARGE):
         return Outcome(Result.TOO_LARGE, text)
+    if _UNKNOWN_FIELD in found.message:
+        return Outcome(Result.REFUSED, f"the CRD there is older than what is written: {text}")
     if status == 409:
         return _conflict(details, text)
     if status == 404:

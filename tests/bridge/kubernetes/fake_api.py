@@ -54,6 +54,8 @@ class FakeApi:
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
         self.missing_kinds: set[str] = set()
+        self.missing_fields: set[str] = set()
+        """Fields of specs that the CRDs lack: they are older than what is written."""
         self._moved = asyncio.Event()
         self._epoch = 0
 
@@ -139,6 +141,9 @@ class FakeApi:
         if not manager[0]:
             raise ApiError(422, "Invalid", "fieldManager: Required value")
         uid = body["metadata"].pop("uid", "")
+        for field in sorted(self.missing_fields & body.get("spec", {}).keys()):
+            text = f"failed to create typed patch object: .spec.{field}: field not declared in schema"
+            raise ApiError(500, "", text)
         is_new = key not in self.objects
         if uid and (is_new or self.objects[key]["metadata"]["uid"] != uid):
             raise ApiError(409, "Conflict", "Precondition failed: UID in precondition")

@@ -26,6 +26,11 @@ def status(message: str, reason: str = "", **details: object) -> bytes:
         (422, status("uid", "Invalid", causes=[{"field": "metadata.uid"}]), Result.STALE),
         (429, b"Too many requests, please try again later.\n", Result.BUSY),
         (500, status("etcdserver: request is too large"), Result.TOO_LARGE),
+        (
+            500,
+            status("failed to create typed patch object: .spec.x: field not declared in schema"),
+            Result.REFUSED,
+        ),
         (500, status("etcdserver: mvcc: database space exceeded"), Result.UNAVAILABLE),
         (503, b"", Result.UNAVAILABLE),
         (504, status("Timeout", "Timeout"), Result.UNAVAILABLE),

@@ -151,6 +151,20 @@ async def test_endless_fight_is_given_up_and_reported(cluster: Any) -> None:
         assert "keeps undoing" in bridge.text(cluster.entry("a").key)
 
 
+async def test_field_that_an_older_crd_lacks_is_reported_and_hinders_no_other(
+    fake: Any, cluster: Any
+) -> None:
+    fake.missing_fields = {"workloadSelector"}
+    async with running(cluster.settings()) as bridge:
+        await bridge.publish(cluster.selecting("new"), cluster.entry("a", "10.0.0.1"))
+        await bridge.settle()
+
+        assert bridge.troubles == {"refused": 1}
+        assert ".spec.workloadSelector" in bridge.text(cluster.entry("new").key)
+        assert "older" in bridge.text(cluster.entry("new").key)
+    assert await cluster.names() == ["a"]
+
+
 async def test_odd_answers_of_the_server_are_survived(fake: Any, cluster: Any) -> None:
     left = 2
 
