@@ -63,7 +63,7 @@ _MAX_TEXT = 300
 _TOO_LARGE = ("request is too large", "larger than max", "Request entity too large")
 _FULL = "database space exceeded"
 _UNKNOWN_FIELD = "field not declared in schema"
-"""In the answer to an apply with a field that the CRD lacks. Its code is 500, but it does not pass by itself."""
+"""In the answer to an apply with a field that the CRD lacks: code 500, but it does not pass by itself."""
 
 
 def judge(  # noqa: PLR0911 - one for each meaning
