@@ -9,9 +9,12 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import pytest
+
 from meshbridge.bridge.state import StateFiles
 from meshbridge.schemas.registry import Instance, InstanceGroup, ServiceKey, group
 
+ROOT = Path(__file__).parent.parent
 KILLS = 200
 INSTANCES = 300
 
@@ -52,7 +55,10 @@ def killed_while_writing(
         return written
 
 
-def test_killed_writer_leaves_a_whole_copy_every_time(tmp_path: Path) -> None:
+def test_killed_writer_leaves_a_whole_copy_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))  # The writer imports this module, also where Python is run safely.
     spawn = multiprocessing.get_context("forkserver")
     spawn.set_forkserver_preload([StateFiles.__module__])
     files = StateFiles(tmp_path)
