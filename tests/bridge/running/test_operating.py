@@ -1,11 +1,21 @@
 """The commands of operators against a whole bridge."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from meshbridge.bridge.cli.program import app
+
+
+@pytest.fixture(autouse=True)
+def logs_are_reset() -> Iterator[None]:
+    """Commands send logs to the standard error of their time."""
+    yield
+    structlog.reset_defaults()
 
 
 async def command(*arguments: str) -> Result:
