@@ -112,15 +112,21 @@ async def test_huge_names_end_their_stream_alone(port, connect, served) -> None:
 async def test_names_beyond_the_limit_end_their_stream(serve, cache, connect, served, request_type) -> None:
     _, port = await serve(cache, limits=Limits(names=1000))
     names = [f"legacy/{i}" for i in range(1001)]
-    if request_type is DiscoveryRequest:
-        peer = connect(port)
-        await peer.ask(SE, names=names)
-    else:
-        peer = connect(port, "delta")
-        for i in range(0, 1001, 100):
-            await peer.say(SE, subscribe=names[i : i + 100])
+    status = grpc.StatusCode.INTERNAL
 
-    assert await peer.status() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for _ in range(5):  # gRPC calls a write that meets the end of its stream INTERNAL, whatever the end was.
+        if status is not grpc.StatusCode.INTERNAL:
+            break
+        peer = connect(port) if request_type is DiscoveryRequest else connect(port, "delta")
+        with suppress(grpc.aio.AioRpcError):
+            if request_type is DiscoveryRequest:
+                await peer.ask(SE, names=names)
+            else:
+                for i in range(0, 1001, 100):
+                    await peer.say(SE, subscribe=names[i : i + 100])
+        status = await peer.status()
+
+    assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
     await served(port)
 
 
